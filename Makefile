@@ -1,0 +1,49 @@
+# demo   set up, then map the sample stations          test   unit tests, doctests and integration tests
+# lint   ruff and mypy        docs   HTML manual       sample rebuild sample_data/ and its model
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(if $(shell command -v $(p)),$(p))))
+# small tensors: more than four threads only get in each other's way
+OMP_NUM_THREADS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 4 ] && echo 4 || echo $$n)
+export OMP_NUM_THREADS
+BIN := .venv/bin
+STAMP := .venv/installed
+
+.PHONY: demo test unit lint docs sample clean
+
+demo: $(STAMP)
+	$(BIN)/geodiffrecon demo --out out/demo
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+unit: $(STAMP)
+	$(BIN)/python -m pytest tests/unit geodiffrecon -m "not slow"
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+docs: $(STAMP)
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+	@echo "The manual is docs/_build/html/index.html"
+
+sample: $(STAMP)
+	$(BIN)/python sample_data/make_sample_data.py
+	rm -rf sample_data/pm25.gdr
+	$(BIN)/geodiffrecon fit sample_data/truth.nc --variable pm25 --factor 4 --aggregation mean \
+	  --kind positive --until 2023-09-01 --calendar-tz Asia/Shanghai --preset tiny \
+	  --model sample_data/pm25.gdr
+
+.venv: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "No python3 found: install Python 3.11 or newer, or run make PYTHON=/path/to/python3.11." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "$(PYTHON) is older than Python 3.11: install Python 3.11 or newer, or run make PYTHON=/path/to/python3.11." >&2; exit 1; }
+	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv || { rm -rf .venv; \
+	  echo "A virtual environment could not be made. On Debian and Ubuntu: sudo apt-get install python3-venv" >&2; exit 1; }
+	$(BIN)/pip install --disable-pip-version-check -q -c constraints.txt -e ".[test,docs]"
+	@touch $@
+
+clean:
+	rm -rf out build dist docs/_build .pytest_cache .mypy_cache .ruff_cache .hypothesis

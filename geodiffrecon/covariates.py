@@ -1,0 +1,187 @@
+"""External features: weather per time, land or elevation per cell; no value from the future."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from .axes import CFAxes, dataset_box
+from .errors import GridMismatch, InvalidParameter, InvalidTime, MissingColumn, UnreadableFile
+from .grid import NETCDF_SUFFIXES, NestedGrid
+from .sources import cf_times, damaged, open_netcdf
+from .stamps import utc_stamps
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from numpy.typing import NDArray
+
+    from .grid import Level
+
+
+@dataclass(frozen=True, eq=False)
+class Covariates:
+    """Numeric features that help the model, per time, per cell, or both.
+
+    Parameters
+    ----------
+    names : tuple of str
+        Names of the features: those per time, then those per cell.
+    per_time : pandas.DataFrame or None
+        One column per feature, index of ascending UTC times (naive).
+    per_cell : xarray.Dataset or None
+        One static map (rows, cols) per feature, on the coarse or the fine grid.
+    notes : tuple of str
+        What was left out.
+
+    Examples
+    --------
+    >>> index = pd.DatetimeIndex(["2024-01-01", "2024-01-02"])
+    >>> weather = Covariates(("wind",), pd.DataFrame({"wind": [3.0, 5.0]}, index), None)
+    >>> weather.align(np.array(["2024-01-01T18", "2024-01-03T18"], "M8[ns]")).tolist()
+    [[3.0], [nan]]
+    """
+
+    names: tuple[str, ...]
+    per_time: pd.DataFrame | None
+    per_cell: xr.Dataset | None
+    notes: tuple[str, ...] = ()
+
+    def align(self, times: NDArray[np.datetime64]) -> NDArray[np.float64]:
+        """Return the features per time at `times` (T,), as (T, F).
+
+        Each time gets the last row at or before it, and NaN where that row is older than the
+        table's own step or has no value. Nothing is interpolated.
+        """
+        if self.per_time is None:
+            return np.empty((len(times), 0))
+        index = self.per_time.index.to_numpy().astype("datetime64[ns]")
+        wanted = times.astype("datetime64[ns]")
+        values = self.per_time.to_numpy(dtype=np.float64)
+        row = np.searchsorted(index, wanted, side="right") - 1
+        step = np.median(np.diff(index).astype(np.int64)) if len(index) > 1 else 1
+        age = (wanted - index[row]).astype(np.int64)
+        usable = (row >= 0) & (age < step)
+        return np.where(usable[:, None], values[row], np.nan)
+
+    def cells(self, grid: NestedGrid) -> tuple[NDArray[np.float32], Level]:
+        """Return the features per cell, (F, rows, cols) north-up, and the level they are on.
+
+        Raises
+        ------
+        GridMismatch
+            If they are on neither level of `grid`.
+        """
+        if self.per_cell is None:
+            return np.empty((0, *grid.shape), dtype=np.float32), "coarse"
+        names = [str(name) for name in self.per_cell.data_vars]
+        box, _ = dataset_box(self.per_cell, names[0])
+        own = NestedGrid(box)
+        for level in ("coarse", "fine"):
+            same = NestedGrid(grid.box(level))
+            if own.shape == same.shape:
+                same.check_same(own, "the covariates")
+                maps = [self.per_cell[name].values for name in names]
+                return np.stack(maps).astype(np.float32), level
+        raise GridMismatch(
+            f"Covariates have {own.shape[0]} × {own.shape[1]} cells, but the grid has "
+            f"{grid.shape} coarse or {grid.fine_shape} fine cells; resample them to one of these."
+        )
+
+
+def open_covariates(path: str | Path, *, tz: str | None = None) -> Covariates:
+    """Open external features from a CSV or a NetCDF file.
+
+    Parameters
+    ----------
+    path : str or Path
+        CSV with a column ``time`` and numeric columns, or NetCDF with variables that have the
+        dimension time only (per time) or both horizontal dimensions only (per cell).
+    tz : str, optional
+        Zone of time stamps in a CSV that have none.
+
+    Returns
+    -------
+    Covariates
+
+    Raises
+    ------
+    UnreadableFile, MissingColumn, InvalidTime, InvalidParameter
+        One sentence that says what to do.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise UnreadableFile(f"{path} does not exist; check the path of the external features.")
+    if path.suffix.lower() in NETCDF_SUFFIXES:
+        return _from_netcdf(path)
+    return _from_csv(path, tz)
+
+
+def _from_csv(path: Path, tz: str | None) -> Covariates:
+    try:
+        table = pd.read_csv(path, skipinitialspace=True)
+    except (OSError, ValueError) as error:
+        raise damaged(path, error) from error
+    if "time" not in table.columns:
+        listed = ", ".join(str(name) for name in table.columns[:12])
+        raise MissingColumn(f"{path.name} has no column 'time'; its columns are {listed}.")
+    times, notes = utc_stamps(table["time"].astype("string"), tz=tz, what="time")
+    features = table.drop(columns="time").select_dtypes("number")
+    left_out = [str(name) for name in table.columns if name not in (*features.columns, "time")]
+    if left_out:
+        notes.append(f"Columns of {path.name} without numbers are left out: {', '.join(left_out)}.")
+    if features.empty:
+        raise MissingColumn(f"{path.name} has no numeric column beside 'time'; add one.")
+    return _per_time(features.set_axis(pd.DatetimeIndex(times), axis=0), path, notes)
+
+
+def _per_time(features: pd.DataFrame, path: Path, notes: list[str]) -> Covariates:
+    features = features[features.index.notna()].sort_index()
+    twice = features.index[features.index.duplicated()]
+    if len(twice):
+        raise InvalidTime(
+            f"Time {twice[0].isoformat()}Z occurs twice in {path.name}; keep one row for each time."
+        )
+    names = tuple(str(name) for name in features.columns)
+    return Covariates(names, features.set_axis(list(names), axis=1), None, tuple(notes))
+
+
+def _from_netcdf(path: Path) -> Covariates:
+    try:
+        with open_netcdf(path) as opened:
+            dataset = opened.load()
+    except (OSError, RuntimeError) as error:
+        raise damaged(path, error) from error
+    numeric = [
+        str(name)
+        for name, array in dataset.data_vars.items()
+        if np.issubdtype(array.dtype, np.number) and "bnds" not in str(name) and array.ndim
+    ]
+    series = [name for name in numeric if dataset[name].ndim == 1]
+    maps = [name for name in numeric if dataset[name].ndim == 2]
+    for name in numeric:
+        if name not in (*series, *maps):
+            raise InvalidParameter(
+                f"External feature {name!r} has dimensions {dataset[name].dims}; give features "
+                "per time (time) or per cell (y, x)."
+            )
+    if not numeric:
+        raise MissingColumn(f"{path.name} holds no numeric variable; check the file.")
+    per_time = None
+    if series:
+        times = cf_times(dataset, str(dataset[series[0]].dims[0]), path)
+        columns = {name: dataset[name].values for name in series}
+        per_time = _per_time(pd.DataFrame(columns, pd.DatetimeIndex(times)), path, []).per_time
+    per_cell = _north_up(dataset[maps]) if maps else None
+    return Covariates((*series, *maps), per_time, per_cell)
+
+
+def _north_up(maps: xr.Dataset) -> xr.Dataset:
+    axes = CFAxes.of(maps, str(next(iter(maps.data_vars))))
+    ordered = maps.sortby(axes.y, ascending=False).sortby(axes.x).transpose(axes.y, axes.x, ...)
+    for name in maps.data_vars:
+        ordered[name].encoding = maps[name].encoding
+    return ordered

@@ -1,0 +1,193 @@
+"""The cube: maps over time on a nested grid, with missing cells as NaN and gaps as frames."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .errors import GridMismatch, InvalidParameter
+from .grid import NestedGrid
+from .steps import TimeStep
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import xarray as xr
+    from numpy.typing import NDArray
+
+    from .grid import Level
+
+TIME_ATTRS = {
+    "standard_name": "time",
+    "long_name": "start of the interval, UTC",
+    "axis": "T",
+    "bounds": "time_bnds",
+}
+
+
+def make_cube(
+    values: NDArray[Any],
+    times: NDArray[np.datetime64],
+    grid: NestedGrid,
+    *,
+    value: str,
+    level: Level,
+    freq: str,
+    aggregation: str = "mean",
+    calendar_tz: str = "UTC",
+    n_obs: NDArray[Any] | None = None,
+    value_attrs: Mapping[str, Any] | None = None,
+    attrs: Mapping[str, Any] | None = None,
+) -> xr.Dataset:
+    """Return the cube of `values`; every cube of the library is made here.
+
+    Parameters
+    ----------
+    values : array, (T, rows, cols)
+        Cell values, north-up; NaN where not observed.
+    times : datetime64, (T,)
+        UTC starts of consecutive intervals.
+    grid : NestedGrid
+        The grid; `level` says which of its levels `values` is on.
+    value : str
+        Name of the variable.
+    level : {"coarse", "fine"}
+        Level of the grid.
+    freq : str
+        Pandas frequency of the step.
+    aggregation : {"mean", "sum"}
+        What pooling fine cells into a coarse cell means.
+    calendar_tz : str
+        IANA zone in which days are cut.
+    n_obs : array of int, (T, rows, cols), optional
+        Observations per cell.
+    value_attrs, attrs : mapping, optional
+        Attributes of the variable (``units``, ``long_name``) and of the dataset.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dimensions ``(time, y, x)`` or ``(time, latitude, longitude)``.
+
+    Raises
+    ------
+    GridMismatch
+        If the shape of `values` is not that of the level.
+    InvalidTime
+        If the times are not consecutive steps.
+    """
+    import xarray as xr
+
+    _check_parts(values, (len(times), *grid.box(level).shape), aggregation)
+    step = TimeStep.through(times, freq, tz=calendar_tz)
+    starts = times.astype("datetime64[ns]")
+    dims = ("time", *grid.dims)
+    variables: dict[str, Any] = {
+        value: (dims, values.astype(np.float32, copy=False), dict(value_attrs or {}))
+    }
+    if n_obs is not None:
+        counts = {"units": "1", "long_name": f"number of observations of {value}"}
+        variables[f"{value}_n_obs"] = (dims, n_obs.astype(np.int32, copy=False), counts)
+    coords = {
+        "time": ("time", starts, TIME_ATTRS),
+        "time_bnds": (("time", "nv"), step.bounds(starts)),
+        **grid.coords(level),
+    }
+    described = {
+        "value": value,
+        "aggregation": aggregation,
+        "freq": step.freq,
+        "calendar_tz": calendar_tz,
+        "level": level,
+        "factor": int(grid.factor),
+    }
+    cube = xr.Dataset(variables, coords, {**described, **(attrs or {})})
+    if grid.crs is not None:
+        for name in cube.data_vars:
+            cube[name].encoding["grid_mapping"] = "spatial_ref"
+    return cube
+
+
+def _check_parts(values: NDArray[Any], shape: tuple[int, ...], aggregation: str) -> None:
+    if aggregation not in ("mean", "sum"):
+        raise InvalidParameter(f"Aggregation must be 'mean' or 'sum', got {aggregation!r}.")
+    if values.shape != shape:
+        raise GridMismatch(f"Values have shape {values.shape}, but times and grid need {shape}.")
+
+
+def aggregate(cube: xr.Dataset, *, factor: int | None = None, how: str | None = None) -> xr.Dataset:
+    """Pool a fine cube into a coarse cube.
+
+    Parameters
+    ----------
+    cube : xarray.Dataset
+        A cube of level ``fine``.
+    factor : int, optional
+        Fine cells per coarse cell and direction; the cube's own by default.
+    how : {"mean", "sum"}, optional
+        The cube's own aggregation by default. A mean is over the known cells; a sum with any
+        cell missing is missing.
+
+    Returns
+    -------
+    xarray.Dataset
+        A cube of level ``coarse``; without `<value>_n_obs` in the input, its `<value>_n_obs`
+        counts the known fine cells.
+
+    Raises
+    ------
+    GridMismatch
+        If the cube is not of level ``fine`` or the factor does not divide it.
+    """
+    if cube.attrs.get("level") != "fine":
+        level = cube.attrs.get("level")
+        raise GridMismatch(f"Only a fine cube can be pooled, but this one has level {level!r}.")
+    name, how = str(cube.attrs["value"]), how or str(cube.attrs["aggregation"])
+    n = int(factor or cube.attrs["factor"])
+    fine = NestedGrid.of(cube.assign_attrs(factor=1)).coarse
+    grid = NestedGrid.from_fine(fine, n)
+    blocks = _blocks(cube[name].values, n)  # (T, I, N, J, N)
+    known = np.isfinite(blocks)
+    total = np.where(known, blocks, 0).sum(axis=(2, 4), dtype=np.float64)
+    count = known.sum(axis=(2, 4))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        pooled = total / count if how == "mean" else np.where(count == n * n, total, np.nan)
+    stored = cube.get(f"{name}_n_obs")
+    n_obs = count if stored is None else _blocks(stored.values, n).sum(axis=(2, 4))
+    return make_cube(
+        pooled,
+        cube["time"].values,
+        grid,
+        value=name,
+        level="coarse",
+        freq=str(cube.attrs["freq"]),
+        aggregation=how,
+        calendar_tz=str(cube.attrs["calendar_tz"]),
+        n_obs=n_obs,
+        value_attrs=cube[name].attrs,
+        attrs={k: v for k, v in cube.attrs.items() if k not in ("level", "factor", "aggregation")},
+    )
+
+
+def fingerprint(cube: xr.Dataset) -> str:
+    """Return the SHA-256 (hex) of values, times and grid; independent of file and attributes."""
+    values = np.ascontiguousarray(cube[str(cube.attrs["value"])].values, dtype="<f4")
+    values = np.where(np.isnan(values), np.float32(np.nan), values)  # one bit pattern of NaN
+    times = cube["time"].values.astype("datetime64[ns]").astype("<i8")
+    digest = hashlib.sha256(json.dumps(NestedGrid.of(cube).to_dict(), sort_keys=True).encode())
+    digest.update(times.tobytes())
+    digest.update(values.tobytes())
+    return digest.hexdigest()
+
+
+def observed(cube: xr.Dataset) -> NDArray[np.bool_]:
+    """Return which cells of the main variable were seen, (T, rows, cols); True = seen."""
+    return np.asarray(np.isfinite(cube[str(cube.attrs["value"])].values))
+
+
+def _blocks(values: NDArray[Any], factor: int) -> NDArray[Any]:
+    steps, rows, cols = values.shape
+    return values.reshape(steps, rows // factor, factor, cols // factor, factor)

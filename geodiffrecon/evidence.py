@@ -1,0 +1,174 @@
+"""What validation says: whether a layer earns its place, and how wide the errors really are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .calibration import Calibration, randomised_pit
+from .metrics import fair_crps, paired_gain
+from .reconstruction import Belief, Observations, Reconstructor
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .series import Series
+
+    Array = NDArray[np.float64]
+    Frames = NDArray[np.int64]
+
+GATE_DRAWS = 16
+RHO_LIMIT = 0.98
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a layer was kept, and the figures behind it.
+
+    Parameters
+    ----------
+    layer, score : str
+        What was judged, and by which score.
+    before, after : float
+        Mean score without and with the layer.
+    error : float
+        Standard error of the gain over blocks of time.
+    """
+
+    layer: str
+    score: str
+    before: float
+    after: float
+    error: float
+
+    @property
+    def kept(self) -> bool:
+        """A layer is kept if it gains more than one standard error."""
+        return self.before - self.after > self.error
+
+    def sentence(self) -> str:
+        """Return the verdict in words."""
+        word = "kept" if self.kept else "left out"
+        return (
+            f"{self.layer}: {word} ({self.score} {self.before:.4g} without, {self.after:.4g} with, "
+            f"standard error of the gain {self.error:.2g})"
+        )
+
+
+def judge(layer: str, score: str, without: Array, using: Array, block: int) -> Verdict:
+    """Return the verdict on per-frame scores (F,) without and with a layer."""
+    _, error = paired_gain(without, using, block)
+    return Verdict(layer, score, float(without.mean()), float(using.mean()), error)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One validation pattern: what it observes, and the truth.
+
+    Parameters
+    ----------
+    observations : Observations
+        Of the whole record.
+    hard : bool
+        Whether observed cells are held to their value.
+    coarse : array (T, I, J)
+        True raw coarse maps.
+    fine : array (T, N I, N J)
+        True raw fine maps.
+    """
+
+    observations: Observations
+    hard: bool
+    coarse: Array
+    fine: Array
+
+    def run(self, model: Reconstructor) -> tuple[Series, Belief]:
+        """Return the model's completion of the record."""
+        series = model.series(self.observations, hard=self.hard)
+        return model.complete(series, self.observations, hard=self.hard)
+
+
+def completion_error(model: Reconstructor, trials: list[Trial], frames: Frames) -> Array:
+    """Return the mean absolute error of cells that are not held, per frame (F,)."""
+    total = np.zeros(len(frames))
+    for trial in trials:
+        _, belief = trial.run(model)
+        open_cells = ~belief.fixed[frames]
+        error = np.abs(belief.raw[frames] - trial.coarse[frames]) * open_cells
+        total += error.sum((1, 2)) / np.maximum(open_cells.sum((1, 2)), 1)
+    return total / len(trials)
+
+
+def fine_error(model: Reconstructor, trials: list[Trial], frames: Frames) -> Array:
+    """Return the mean absolute error of the fine conditional mean, per frame (F,)."""
+    total = np.zeros(len(frames))
+    for trial in trials:
+        raw, _ = model.means(*trial.run(model), frames)
+        total += np.abs(raw - trial.fine[frames]).mean((1, 2))
+    return total / len(trials)
+
+
+def draw_error(model: Reconstructor, trials: list[Trial], frames: Frames) -> Array:
+    """Return the fair CRPS of `GATE_DRAWS` draws, per frame (F,)."""
+    total = np.zeros(len(frames))
+    for trial in trials:
+        series, belief = trial.run(model)
+        drawn = model.draws(
+            series, belief, trial.observations.times, frames, range(GATE_DRAWS), seed=0
+        )
+        scores = [fair_crps(trial.fine[part], fine).mean((1, 2)) for part, fine in drawn]
+        total += np.concatenate(scores)
+    return total / len(trials)
+
+
+def calibrate(model: Reconstructor, trials: list[Trial], frames: Frames) -> Calibration:
+    """Return factors, levels and correlations from validation frames that nothing else used."""
+    plain = replace(model, calibration=Calibration())
+    runs = [trial.run(plain) for trial in trials]
+    coarse = [
+        _coarse_residual(plain, trial, belief)
+        for trial, (_, belief) in zip(trials, runs, strict=True)
+    ]
+    fine = _fine_residual(plain, trials[0], frames)
+    standard = np.stack([residual[frames] for residual in coarse])
+    found = Calibration(
+        coarse=float(np.sqrt(np.nanmean(standard**2))) if np.isfinite(standard).any() else 1.0,
+        fine=float(np.sqrt((fine**2).mean())),
+        rho_coarse=_persistence(standard, frames),
+        rho_fine=_persistence(fine[None], frames),
+    )
+    calibrated = replace(model, calibration=found)
+    pits = []
+    for seed, (trial, run) in enumerate(zip(trials, runs, strict=True)):
+        _, predictive = calibrated.means(*run, frames)
+        pits.append(randomised_pit(predictive, trial.fine[frames].astype(np.float64), seed))
+    return replace(found, levels=Calibration.fit_levels(np.stack(pits)))
+
+
+def _coarse_residual(model: Reconstructor, trial: Trial, belief: Belief) -> Array:
+    truth = model.prior.anomalies(trial.coarse, trial.observations.times)
+    standard = (truth - belief.mean) / np.maximum(belief.spread, 1e-6)
+    return np.where(belief.fixed | (belief.spread < 1e-3), np.nan, standard)
+
+
+def _fine_residual(model: Reconstructor, trial: Trial, frames: Frames) -> Array:
+    complete = replace(
+        trial, observations=replace(trial.observations, coarse=trial.coarse), hard=True
+    )
+    _, predictive = model.means(*complete.run(model), frames)
+    return predictive.standardise(trial.fine[frames].astype(np.float64))
+
+
+def _persistence(standard: Array, frames: Frames) -> float:
+    """Return the correlation of residuals (V, F, H, W) between consecutive frames."""
+    follows = np.flatnonzero(np.diff(frames) == 1)
+    if len(follows) < 8:
+        return 0.0
+    before, after = standard[:, follows], standard[:, follows + 1]
+    both = np.isfinite(before) & np.isfinite(after)
+    if both.sum() < 50:
+        return 0.0
+    value = (before[both] * after[both]).mean() / max((before[both] ** 2).mean(), 1e-12)
+    return float(np.clip(value, 0.0, RHO_LIMIT))

@@ -1,0 +1,396 @@
+"""Fitting: the layers one after the other, each on cross-fitted output of the one below."""
+
+from __future__ import annotations
+
+import copy
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import nn
+
+from .architecture import Architecture
+from .calibration import Calibration
+from .diffusion import Diffusion
+from .evidence import Verdict, calibrate, completion_error, draw_error, fine_error, judge
+from .priors.prior import Prior, PriorSettings
+from .progress import Progress, silent
+from .reconstruction import Reconstructor
+from .rehearsal import Rehearsal, rehearse, trials
+from .residuals import DiffusionLoss, Residuals, cross_fitted
+from .schedule import noise_levels
+from .stages import ResidualDiffusion
+from .tiling import WindowLattice
+from .training import Phase, Pool, optimise
+from .units import units_of
+from .windows import Record, split_in_time
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from .calendar import Calendar
+    from .networks.completion import Completion
+    from .networks.refinement import Refinement
+    from .presets import Layer, Settings
+    from .scaling import Kind
+    from .training import Batch
+
+CHECK_PAIRS = 256
+GATE_FRAMES = 64
+SEGMENT_DAYS = 1.5
+JOINT_BATCH = 32
+# Shares of the time budget at whose end each phase stops.
+BUDGET = {"means": 0.3, "joint": 0.38, "completion": 0.55, "refinement": 0.78, "refit": 1.0}
+
+
+@dataclass(frozen=True)
+class Means:
+    """Networks of the mean layer, one pair per member, and the steps that trained them."""
+
+    completion: list[Completion]
+    refinement: list[Refinement]
+    steps: dict[str, list[int]]
+
+
+@dataclass
+class Fitting:
+    """One fit: what goes in, and what has been decided so far.
+
+    Parameters
+    ----------
+    record : Record
+        Complete fine history before the end of training.
+    calendar : Calendar
+        Cycles seen in the record.
+    context : array (T, E)
+        Calendar and covariates of every frame.
+    kind : str
+        Of the variable.
+    settings : Settings
+        What to train and how.
+    seed : int
+        Of weights, masks and batches.
+    max_minutes : float, optional
+        Phases stop in time for this; the result then depends on the machine.
+    progress : Progress
+        Told of every step.
+    log : callable
+        Takes one sentence per decision.
+    device : torch.device
+        Where networks train.
+    """
+
+    record: Record
+    calendar: Calendar
+    context: NDArray[np.float32]
+    kind: Kind
+    settings: Settings
+    seed: int = 0
+    max_minutes: float | None = None
+    progress: Progress = silent
+    log: Callable[[str], None] = field(default=lambda sentence: None)
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    verdicts: list[Verdict] = field(default_factory=list)
+    curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+
+    def run(self) -> tuple[Reconstructor, dict[bool, Calibration]]:
+        """Return the fitted layers, and their calibration by whether observations are held."""
+        self._started = time.monotonic()
+        self._block = max(1, self.calendar.n_slots)
+        folds = max(2, self.settings.members)
+        self.split = split_in_time(self.record.complete, block=self._block, folds=folds)
+        self._chosen = self._select()
+        rehearsal = self._rehearse(self.split.fold)
+        model = self._skeleton(rehearsal.priors[-1])
+        self._trials = trials(self.record, self.context, points=False, seed=self.seed)
+        means, joint = None, False
+        if self.settings.mean:
+            means = self._train_means(rehearsal, self.split.fold)
+            model, joint = self._joint(self._gate_means(model, means), means, rehearsal)
+        if self.settings.diffusion:
+            model = self._diffuse(model, rehearsal)
+        calibrations = self._calibrate(model)
+        return self._refit(model, means, joint), calibrations
+
+    # --- the prior -----------------------------------------------------------------------------
+
+    def _select(self) -> PriorSettings:
+        self.progress(0, 1, "choosing the prior")
+        if not self.settings.prior:
+            return PriorSettings()
+        chosen = Prior.select(self.record, self.calendar, self.kind, self.split.fold)
+        self.log(
+            f"Prior: kriging over frames {', '.join(map(str, chosen.lags))} back, shrinkage "
+            f"{chosen.shrinkage}, level variance {chosen.level}."
+        )
+        return chosen
+
+    def _prior(self, fold: NDArray[np.int64]) -> Prior:
+        if not self.settings.prior:
+            return Prior.flat(self.record, self.calendar, fold >= 0)
+        return Prior.fit(self.record, self.calendar, self.kind, fold, self._chosen)
+
+    def _rehearse(self, fold: NDArray[np.int64]) -> Rehearsal:
+        """Let every block of `fold` be believed by a prior that was fitted without it."""
+        self.progress(0, 1, "rehearsing with the prior")
+        blocks = np.unique(fold[fold >= 0]) if self.settings.prior else []
+        priors = [self._prior(np.where(fold == k, -1, fold)) for k in blocks]
+        fit = np.where(fold >= 0, fold, len(blocks)) if len(blocks) else np.zeros_like(fold)
+        return rehearse(
+            self.record, self.context, [*priors, self._prior(fold)], fit,
+            variants=self.settings.variants,
+            segment=max(4, round(SEGMENT_DAYS * self.calendar.n_slots)),
+            points=self._points, seed=self.seed,
+        ).to(self.device)  # fmt: skip
+
+    @property
+    def _points(self) -> bool:
+        return self.record.aggregation == "mean" and self.settings.prior
+
+    def _skeleton(self, prior: Prior) -> Reconstructor:
+        units = units_of([prior]).to(self.device)
+        lattice = WindowLattice(prior.shape, self.settings.window, self.settings.overlap)
+        self.architecture = Architecture(
+            self.settings, lattice, self.record.factor, self.context.shape[1],
+            self.calendar.n_slots, units.out_channels,
+        )  # fmt: skip
+        return Reconstructor(
+            prior, units, self.record.aggregation, self.kind, lattice,
+            self.architecture.coarse_lags, self.architecture.fine_lags, device=self.device,
+        )  # fmt: skip
+
+    # --- the mean layer ------------------------------------------------------------------------
+
+    def _train_means(
+        self, rehearsal: Rehearsal, fold: NDArray[np.int64], earlier: Means | None = None
+    ) -> Means:
+        """Train every member without its own block; `earlier` says for how many steps."""
+        found = Means([], [], {"completion": [], "refinement": []})
+        for member in range(self.settings.members):
+            for stage in ("completion", "refinement"):
+                layer: Layer = getattr(self.settings, f"{stage}_mean")
+                learn = self._phase(rehearsal, self._others(fold, member), member, layer.batch)
+                network = self._new(stage, noisy=False, number=member)
+                outcome = optimise(
+                    network, _loss_of(getattr(learn, stage), network, learn),
+                    steps=earlier.steps[stage][member] if earlier else layer.steps,
+                    rate=layer.rate, decay_over=layer.steps,
+                    check=None if earlier else self._check(getattr(learn, stage), network, rehearsal),
+                    until=self._until("refit" if earlier else "means"), progress=self.progress,
+                    label=f"mean {stage} {member + 1} of {self.settings.members}",
+                )  # fmt: skip
+                self.curves[f"{stage} mean {member}"] = outcome.curve
+                getattr(found, stage).append(network)
+                found.steps[stage].append(outcome.steps)
+        return found
+
+    def _gate_means(self, model: Reconstructor, means: Means) -> Reconstructor:
+        """Keep each stage's mean if it gains; refinement is judged on complete coarse maps."""
+        frames, some = self._gate_frames(), self._trials
+        complete = [
+            replace(some[0], observations=replace(some[0].observations, coarse=some[0].coarse))
+        ]
+        for stage, error, judged in (
+            ("completion", completion_error, some),
+            ("refinement", fine_error, complete),
+        ):
+            tried = replace(model, **{stage: getattr(means, stage)})
+            scores = [error(candidate, judged, frames) for candidate in (model, tried)]
+            model = tried if self._kept(f"{stage} mean", "MAE", scores) else model
+        return model
+
+    def _joint(
+        self, model: Reconstructor, means: Means, rehearsal: Rehearsal
+    ) -> tuple[Reconstructor, bool]:
+        if not (self.settings.joint and model.completion and model.refinement):
+            return model, False
+        tuned = self._train_joint(means, rehearsal, self.split.fold, "joint")
+        tried = replace(model, completion=tuned.completion, refinement=tuned.refinement)
+        frames = self._gate_frames()
+        scores = [fine_error(candidate, self._trials, frames) for candidate in (model, tried)]
+        kept = self._kept("joint training", "MAE", scores)
+        return (tried, True) if kept else (model, False)
+
+    def _train_joint(
+        self, means: Means, rehearsal: Rehearsal, fold: NDArray[np.int64], budget: str
+    ) -> Means:
+        tuned = Means([], [], means.steps)
+        for member, pair in enumerate(zip(means.completion, means.refinement, strict=True)):
+            both = nn.ModuleList([copy.deepcopy(network) for network in pair])
+            learn = self._phase(rehearsal, self._others(fold, member), 50 + member, JOINT_BATCH)
+            optimise(
+                both,
+                lambda step, both=both, learn=learn: learn.joint(*both, learn.batch(step)),
+                steps=self.settings.joint_steps, rate=self.settings.refinement_mean.rate / 4,
+                until=self._until(budget), progress=self.progress,
+                label=f"joint training {member + 1} of {self.settings.members}",
+            )  # fmt: skip
+            tuned.completion.append(both[0])  # type: ignore[arg-type]
+            tuned.refinement.append(both[1])  # type: ignore[arg-type]
+        return tuned
+
+    # --- the diffusion layer -------------------------------------------------------------------
+
+    def _diffuse(self, model: Reconstructor, rehearsal: Rehearsal) -> Reconstructor:
+        units = units_of(rehearsal.priors).to(self.device)
+        left = cross_fitted(model, rehearsal.series, units, rehearsal.fit)
+        rehearsal = replace(rehearsal, series=left.series)
+        chain = self.settings.chain
+        process = Diffusion(noise_levels(chain.levels, schedule=chain.schedule), chain.prediction)
+        losses = DiffusionLoss(process, model.coarse_lags, model.fine_lags)
+        networks: dict[str, nn.Module] = {}
+        for number, stage in enumerate(("completion", "refinement")):
+            layer: Layer = getattr(self.settings, f"{stage}_diffusion")
+            network = self._new(stage, noisy=True, number=number)
+            learn = self._phase(rehearsal, self.split.train, 70 + number, layer.batch, left)
+            loss = getattr(losses, stage)
+            outcome = optimise(
+                network, _loss_of(loss, network, learn), steps=layer.steps, rate=layer.rate,
+                check=self._check(loss, network, rehearsal, left),
+                until=self._until(stage), progress=self.progress, label=f"diffusion {stage}",
+            )  # fmt: skip
+            self.curves[f"{stage} diffusion"] = outcome.curve
+            networks[stage] = network
+        if self.settings.joint and not self.settings.mean:
+            self._joint_diffusion(networks, losses, rehearsal, left)
+        layers = {
+            f"{stage}_diffusion": ResidualDiffusion(
+                network, process, chain.sampler, chain.steps, model.lattice,  # type: ignore[arg-type]
+                1 if stage == "completion" else self.record.factor,
+            )
+            for stage, network in networks.items()
+        }  # fmt: skip
+        return self._gate_diffusion(model, layers)
+
+    def _joint_diffusion(
+        self,
+        networks: dict[str, nn.Module],
+        losses: DiffusionLoss,
+        rehearsal: Rehearsal,
+        left: Residuals,
+    ) -> None:
+        both = nn.ModuleList([networks["completion"], networks["refinement"]])
+        learn = self._phase(rehearsal, self.split.train, 90, JOINT_BATCH, left)
+        optimise(
+            both, lambda step: losses.joint(*both, learn.batch(step)),
+            steps=self.settings.joint_steps, rate=self.settings.refinement_diffusion.rate / 10,
+            until=self._until("refinement"), progress=self.progress, label="joint diffusion",
+        )  # fmt: skip
+
+    def _gate_diffusion(
+        self, model: Reconstructor, layers: dict[str, ResidualDiffusion]
+    ) -> Reconstructor:
+        if model.samples_its_mean:
+            return replace(model, **layers)  # type: ignore[arg-type]  # nothing stands in for it
+        frames = self._gate_frames()
+        # Both are judged with calibrated spreads, or the wider one would win by its width.
+        model = replace(model, calibration=calibrate(model, self._trials, frames))
+        frames = frames[np.linspace(0, len(frames) - 1, min(len(frames), GATE_FRAMES)).astype(int)]
+        below = draw_error(model, self._trials[:2], frames)
+        for name, layer in layers.items():
+            tried = replace(model, **{name: layer})  # type: ignore[arg-type]
+            above = draw_error(tried, self._trials[:2], frames)
+            if self._kept(name.replace("_", " "), "CRPS", [below, above]):
+                model, below = tried, above
+        return model
+
+    # --- the end -------------------------------------------------------------------------------
+
+    def _calibrate(self, model: Reconstructor) -> dict[bool, Calibration]:
+        """Calibrate for held coarse cells and, where points may come, for those."""
+        if model.samples_its_mean:
+            return {True: Calibration(), False: Calibration()}
+        self.progress(0, 1, "calibrating")
+        frames = np.flatnonzero(self.split.calibrate)
+        held = calibrate(model, self._trials, frames)
+        if not self._points:
+            return {True: held, False: held}
+        points = trials(self.record, self.context, points=True, seed=self.seed + 7)
+        return {True: held, False: calibrate(model, points, frames)}
+
+    def _refit(self, model: Reconstructor, means: Means | None, joint: bool) -> Reconstructor:
+        """Refit the prior, and the mean layer where it was kept, on validation as well."""
+        everything = self.split.all_folds
+        if model.samples_its_mean:
+            return model
+        if means is not None and (model.completion or model.refinement):
+            rehearsal = self._rehearse(everything)
+            final = self._train_means(rehearsal, everything, means)
+            if joint:
+                final = self._train_joint(final, rehearsal, everything, "refit")
+            model = replace(
+                model,
+                completion=final.completion if model.completion else [],
+                refinement=final.refinement if model.refinement else [],
+            )
+        prior = self._prior(everything)
+        return replace(model, prior=prior, units=units_of([prior]).to(self.device))
+
+    # --- shared --------------------------------------------------------------------------------
+
+    def _phase(
+        self, rehearsal: Rehearsal, frames: NDArray[np.bool_], number: int, size: int,
+        left: Residuals | None = None,
+    ) -> Phase:  # fmt: skip
+        pool = Pool(
+            rehearsal.series, torch.as_tensor(np.flatnonzero(frames)),
+            torch.arange(self.settings.variants), self.seed * 101 + number,
+        )  # fmt: skip
+        return Phase(
+            pool, units_of(rehearsal.priors).to(self.device), rehearsal.priors[-1].transform,
+            self.architecture.lattice, self.architecture.coarse_lags, self.architecture.fine_lags,
+            size, *((left.belief, left.doubt) if left else (None, None)),
+        )  # fmt: skip
+
+    def _check(
+        self,
+        loss: Callable[[nn.Module, Batch], Tensor],
+        network: nn.Module,
+        rehearsal: Rehearsal,
+        left: Residuals | None = None,
+    ) -> Callable[[], float]:
+        batches = self._phase(rehearsal, self.split.gate, 99, 64, left).checks(CHECK_PAIRS)
+
+        def check() -> float:
+            total = 0.0
+            for number, batch in enumerate(batches):
+                batch.generator.manual_seed(number)
+                total += float(loss(network, batch))
+            return total / len(batches)
+
+        return check
+
+    def _new(self, stage: str, *, noisy: bool, number: int) -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed * 7919 + 2 * number + int(noisy))
+            network: nn.Module = getattr(self.architecture, stage)(noisy=noisy)
+        return network.to(self.device)
+
+    @staticmethod
+    def _others(fold: NDArray[np.int64], member: int) -> NDArray[np.bool_]:
+        return (fold >= 0) & (fold != member)
+
+    def _gate_frames(self) -> NDArray[np.int64]:
+        return np.flatnonzero(self.split.gate)
+
+    def _kept(self, layer: str, score: str, scores: list[NDArray[np.float64]]) -> bool:
+        verdict = judge(layer, score, scores[0], scores[1], self._block)
+        self.verdicts.append(verdict)
+        self.log(verdict.sentence() + ".")
+        return verdict.kept
+
+    def _until(self, phase: str) -> float | None:
+        if self.max_minutes is None:
+            return None
+        return self._started + 60 * self.max_minutes * BUDGET[phase]
+
+
+def _loss_of(
+    loss: Callable[[nn.Module, Batch], Tensor], network: nn.Module, learn: Phase
+) -> Callable[[int], Tensor]:
+    return lambda step: loss(network, learn.batch(step))

@@ -1,0 +1,228 @@
+"""Maps as GeoTIFF stacks that QGIS shows at once: one file per statistic, one band per time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from .cf import ascii_units
+from .grid import NestedGrid, level_of
+from .outputs import provenance, whole_files
+from .progress import silent
+from .steps import TimeStep
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
+
+    from .progress import Progress
+
+NODATA = -9999.0
+MAX_BANDS = 366
+TILE = 512
+STATISTICS = ("std", "q05", "q50", "q95", "n_obs")
+CUBE_ATTRS = ("value", "aggregation", "freq", "calendar_tz", "level", "factor")
+
+
+@dataclass(frozen=True, eq=False)
+class _Stack:
+    """What all files of one dataset share."""
+
+    name: str
+    box: GeoBox
+    times: NDArray[np.datetime64]
+    labels: list[str]
+    units: str
+    tags: dict[str, str]
+
+
+def write_geotiff(
+    maps: xr.Dataset,
+    out_dir: str | Path,
+    *,
+    split_time: bool = False,
+    progress: Progress = silent,
+) -> list[Path]:
+    """Write one GeoTIFF per statistic, valid as Cloud Optimized GeoTIFF.
+
+    Files are named ``pm25_mean.tif``, ``pm25_std.tif``, …; bands are described as
+    ``pm25 mean 2024-01-01T06:00Z`` (a day or longer: ``pm25 mean 2024-01-01``, the agency's
+    day) and tagged with ``TIME``. Values are float32 with nodata -9999. More than 366 times make
+    several files, named by their first and last time. Draws are left to NetCDF.
+
+    Parameters
+    ----------
+    maps : xarray.Dataset
+        Maps or any cube of this library.
+    out_dir : str or Path
+        Folder of the files; all appear at once, or none.
+    split_time : bool
+        One file per time, ``pm25_mean_20240101T0600Z.tif``.
+
+    Returns
+    -------
+    list of Path
+        The files, statistic by statistic in time order.
+
+    Raises
+    ------
+    GridMismatch
+        If the dataset is no cube of this library.
+    InvalidParameter
+        If the folder cannot be written to.
+    """
+    stack = _stack(maps)
+    names = {stack.name: "mean" if maps.attrs["aggregation"] == "mean" or _is_map(maps) else "sum"}
+    names |= {f"{stack.name}_{s}": s for s in STATISTICS if f"{stack.name}_{s}" in maps}
+    parts = _parts(len(stack.times), 1 if split_time else MAX_BANDS)
+    written: list[str] = []
+    with whole_files(out_dir) as draft:
+        for variable, statistic in names.items():
+            for part in parts:
+                progress(len(written), len(names) * len(parts), "writing GeoTIFF")
+                stem = f"{stack.name}_{statistic}{_suffix(stack, part, len(parts), split_time)}"
+                values = maps[variable].isel(time=part).values
+                _write(values, stack, part, statistic, draft, f"{stem}.tif")
+                written.append(f"{stem}.tif")
+    progress(len(written), len(written), "writing GeoTIFF")
+    return [Path(out_dir) / name for name in written]
+
+
+def _stack(maps: xr.Dataset) -> _Stack:
+    grid = NestedGrid.of(maps)
+    name, attrs = str(maps.attrs["value"]), maps.attrs
+    times = maps["time"].values.astype("datetime64[ns]")
+    step = TimeStep.through(times, str(attrs["freq"]), tz=str(attrs["calendar_tz"]))
+    tags = {key.upper(): str(attrs[key]) for key in CUBE_ATTRS}
+    tags |= {key.upper(): value for key, value in provenance(maps).items()}
+    tags["TIFFTAG_SOFTWARE"] = tags.pop("SOFTWARE")
+    return _Stack(
+        name,
+        grid.box(level_of(maps)),
+        times,
+        _labels(times, step),
+        ascii_units(str(maps[name].attrs.get("units", ""))),
+        tags | {"AREA_OR_POINT": "Area"},
+    )
+
+
+def _is_map(maps: xr.Dataset) -> bool:
+    return f"{maps.attrs['value']}_std" in maps
+
+
+def _labels(times: NDArray[np.datetime64], step: TimeStep) -> list[str]:
+    """Return the local date of days and longer steps, else the UTC time in ISO 8601."""
+    index = pd.DatetimeIndex(times)
+    if step.unit != "fixed":
+        local = index.tz_localize("UTC").tz_convert(step.tz)
+        if (local == local.normalize()).all():
+            return [str(stamp.date()) for stamp in local]
+    form = "%Y-%m-%dT%H:%MZ" if (index.second == 0).all() else "%Y-%m-%dT%H:%M:%SZ"
+    return list(index.strftime(form))
+
+
+def _parts(steps: int, most: int) -> list[slice]:
+    return [slice(low, min(low + most, steps)) for low in range(0, steps, most)]
+
+
+def _suffix(stack: _Stack, part: slice, n_parts: int, split_time: bool) -> str:
+    if n_parts == 1 and not split_time:
+        return ""
+    ends = dict.fromkeys((stack.labels[part.start], stack.labels[part.stop - 1]))
+    return "".join("_" + label.replace("-", "").replace(":", "") for label in ends)
+
+
+def _write(
+    values: NDArray[Any], stack: _Stack, part: slice, statistic: str, draft: Path, name: str
+) -> None:
+    """Write bands to a plain TIFF with overviews, then copy it into the final layout."""
+    import rasterio
+    from rasterio.enums import Resampling
+    from rasterio.shutil import copy
+
+    bands, rows, cols = values.shape
+    plain = draft / f".{name}"
+    profile = {
+        "driver": "GTiff",
+        "dtype": "float32",
+        "count": bands,
+        "height": rows,
+        "width": cols,
+        "nodata": NODATA,
+        "transform": stack.box.affine,
+        "crs": None if stack.box.crs is None else stack.box.crs.to_wkt(),
+        "interleave": "band",
+        "bigtiff": "if_safer",
+        **_tiles(rows, cols, "blockxsize", "blockysize"),
+        "tiled": True,
+    }
+    with rasterio.open(plain, "w", **profile) as target:
+        target.update_tags(**stack.tags, STATISTIC=statistic)
+        for i in range(bands):
+            _write_band(target, i + 1, values[i], stack, part.start + i, statistic)
+        target.build_overviews(_overviews(rows, cols), Resampling.average)
+    if bands == 1:
+        copy(plain, draft / name, driver="COG", **_cog_options(rows, cols))
+    else:
+        copy(plain, draft / name, driver="GTiff", **_stack_options(rows, cols))
+    plain.unlink()
+
+
+def _write_band(
+    target: Any, band: int, values: NDArray[Any], stack: _Stack, step: int, statistic: str
+) -> None:
+    seen = np.isfinite(values)
+    target.write(np.where(seen, values, NODATA).astype(np.float32), band)
+    target.set_band_description(band, f"{stack.name} {statistic} {stack.labels[step]}")
+    target.set_band_unit(band, "1" if statistic == "n_obs" else stack.units)
+    # Every further item would be parsed 366 times before the first band shows.
+    target.update_tags(band, TIME=_iso(stack.times[step]))
+
+
+def _tiles(rows: int, cols: int, x_key: str, y_key: str) -> dict[str, int]:
+    """Return tile sizes: 512, or for small maps the next multiple of 16."""
+    side_x, side_y = (min(TILE, -(-size // 16) * 16) for size in (cols, rows))
+    return {x_key: side_x, y_key: side_y}
+
+
+def _overviews(rows: int, cols: int) -> list[int]:
+    """Return the overview factors down to one tile."""
+    factors: list[int] = []
+    size = max(rows, cols)
+    while size > TILE:
+        factors.append(2 ** (len(factors) + 1))
+        size = -(-size // 2)
+    return factors
+
+
+def _cog_options(rows: int, cols: int) -> dict[str, Any]:
+    return {
+        "COMPRESS": "DEFLATE",
+        "PREDICTOR": "YES",
+        "BLOCKSIZE": max(_tiles(rows, cols, "x", "y").values()),
+        "OVERVIEW_RESAMPLING": "AVERAGE",
+        "BIGTIFF": "IF_SAFER",
+    }
+
+
+def _stack_options(rows: int, cols: int) -> dict[str, Any]:
+    # GDAL's COG driver writes bands pixel-interleaved: one of 366 would take 0.8 s to show.
+    return {
+        "COPY_SRC_OVERVIEWS": "YES",
+        "TILED": "YES",
+        "INTERLEAVE": "BAND",
+        "COMPRESS": "DEFLATE",
+        "PREDICTOR": 3,
+        "BIGTIFF": "IF_SAFER",
+        **_tiles(rows, cols, "BLOCKXSIZE", "BLOCKYSIZE"),
+    }
+
+
+def _iso(time: np.datetime64) -> str:
+    text = np.datetime_as_string(time.astype("datetime64[ms]"))
+    return str(text).removesuffix(".000") + "Z"

@@ -1,0 +1,1 @@
+"""Closed-form priors: climatology, kriging of anomalies, fine shares and offsets."""

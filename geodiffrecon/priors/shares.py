@@ -1,0 +1,105 @@
+"""Fine shares of each coarse total, smoothed over the slots of the day (sum aggregation)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+BANDWIDTHS_H = (0.75, 1.5, 3.0, 6.0)
+STRENGTHS = (3.0, 10.0, 30.0, 100.0)
+UNIFORM_COUNT = 0.5  # pseudo-total spread evenly, so that no share is exactly zero
+
+
+@dataclass(frozen=True)
+class ShareRefinement:
+    """Share of every fine cell in its coarse cell, per slot of the day.
+
+    Parameters
+    ----------
+    shares : array (S, P, N*N)
+        Sums to 1 over the last axis; ``S = 1`` where the slot of the day is not used.
+    dispersion : float
+        Variance of fine values about coarse x share, in units of the binomial variance.
+    """
+
+    shares: NDArray[np.float32]
+    dispersion: float = 1.0
+
+    @classmethod
+    def fit(
+        cls,
+        blocks: NDArray[np.float64],
+        slots: NDArray[np.int64],
+        n_slots: int,
+        *,
+        bandwidth: float = 3.0,
+        strength: float = 10.0,
+    ) -> ShareRefinement:
+        """Fit to fine `blocks` (T, P, N*N), NaN frames skipped, at `slots` (T,) of the day.
+
+        `bandwidth` is in slots; `strength` is how many coarse units the all-day share weighs.
+        """
+        known = np.isfinite(blocks).all(axis=(1, 2))
+        sums = np.zeros((n_slots, *blocks.shape[1:]))
+        np.add.at(sums, slots[known], blocks[known])
+        total = sums.sum(axis=0)  # (P, N*N)
+        uniform = np.full_like(total, 1.0 / total.shape[-1])
+        overall = _normalise(total + UNIFORM_COUNT * uniform)
+        smooth = np.einsum("sr,rpn->spn", _circular_kernel(n_slots, bandwidth), sums)
+        shares = _normalise(smooth + strength * overall)
+        return cls(shares.astype(np.float32))
+
+    @classmethod
+    def select(
+        cls,
+        blocks: NDArray[np.float64],
+        slots: NDArray[np.int64],
+        n_slots: int,
+        folds: NDArray[np.int64],
+    ) -> dict[str, float]:
+        """Return bandwidth and strength with the best multinomial likelihood on `folds` (T,)."""
+        bandwidths: Sequence[float] = [hours * n_slots / 24 for hours in BANDWIDTHS_H]
+        grid = [(b, s) for b in (bandwidths if n_slots > 1 else [1.0]) for s in STRENGTHS]
+        losses = [_loss(cls, blocks, slots, n_slots, folds, b, s) for b, s in grid]
+        bandwidth, strength = grid[int(np.argmin(losses))]
+        return {"bandwidth": bandwidth, "strength": strength}
+
+    def predict(self, slots: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the shares (T, P, N*N) at `slots` (T,)."""
+        return self.shares[slots if len(self.shares) > 1 else np.zeros_like(slots)]
+
+
+def _loss(
+    cls: type[ShareRefinement],
+    blocks: NDArray[np.float64],
+    slots: NDArray[np.int64],
+    n_slots: int,
+    folds: NDArray[np.int64],
+    bandwidth: float,
+    strength: float,
+) -> float:
+    loss = 0.0
+    for fold in np.unique(folds[folds >= 0]):
+        learn, held = (folds >= 0) & (folds != fold), folds == fold
+        model = cls.fit(
+            blocks[learn], slots[learn], n_slots, bandwidth=bandwidth, strength=strength
+        )
+        loss -= float(np.nansum(blocks[held] * np.log(model.predict(slots[held]) + 1e-12)))
+    return loss
+
+
+def _circular_kernel(size: int, bandwidth: float) -> NDArray[np.float64]:
+    step = np.abs(np.arange(size)[:, None] - np.arange(size)[None, :])
+    step = np.minimum(step, size - step)
+    return np.exp(-0.5 * (step / max(bandwidth, 1e-6)) ** 2)
+
+
+def _normalise(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    return weights / weights.sum(axis=-1, keepdims=True)

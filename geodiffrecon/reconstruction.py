@@ -1,0 +1,512 @@
+"""From observed coarse maps to fine means, predictive distributions and draws."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from .calibration import Calibration, CountPredictive, GammaPredictive, GaussianPredictive
+from .consistency import match, multinomial, whole_numbers
+from .noise import NoiseField, steps_since_epoch
+from .priors.shares import ShareRefinement
+from .progress import Progress, silent
+from .series import FineCase, Series
+from .stages import ResidualDiffusion, mean_completion, mean_refinement
+from .units import ShareUnits
+from .windows import repeat
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from .calibration import Predictive
+    from .networks.completion import Completion
+    from .networks.refinement import Refinement
+    from .priors.prior import Prior
+    from .tiling import WindowLattice
+    from .units import OffsetUnits
+
+    Array = NDArray[np.float64]
+
+COMPLETION_NOISE, REFINEMENT_NOISE, ROUNDING, ALLOCATION, SAMPLER_NOISE = range(5)
+CHUNK_CELLS = 2_000_000  # fine cells x draws that are in memory at once
+
+
+@dataclass(frozen=True)
+class Observations:
+    """What is observed of the coarse maps, on regular steps with gaps explicit.
+
+    Parameters
+    ----------
+    times : array (T,)
+        UTC starts of the steps.
+    coarse : array (T, I, J)
+        Raw values, NaN where not observed.
+    context : array (T, E)
+        Calendar and covariates.
+    n_obs : array (T, I, J), optional
+        Number of points behind each value, for observations that are points and not cell means.
+    """
+
+    times: NDArray[np.datetime64]
+    coarse: Array
+    context: NDArray[np.float32]
+    n_obs: NDArray[np.int64] | None = None
+
+
+@dataclass(frozen=True)
+class Belief:
+    """Completed coarse maps: mean and spread of the anomalies, and the mean in raw units.
+
+    Parameters
+    ----------
+    mean, spread : array (T, I, J)
+        Of the standardised anomalies.
+    prior_spread : array (T, I, J)
+        Spread before the mean layer.
+    raw : array (T, I, J)
+        Conditional mean in raw units; the observation itself where it is held hard.
+    fixed : array (T, I, J) of bool
+        Cells whose value is held.
+    """
+
+    mean: Array
+    spread: Array
+    prior_spread: Array
+    raw: Array
+    fixed: NDArray[np.bool_]
+
+
+@dataclass
+class Reconstructor:
+    """All layers of a model, whichever of them there are.
+
+    Parameters
+    ----------
+    prior : Prior
+        Always there.
+    units : ShareUnits or OffsetUnits
+        Of the fine maps.
+    aggregation, kind : str
+        Of the variable.
+    lattice : WindowLattice
+        Windows of the coarse grid.
+    coarse_lags, fine_lags : tuple of int
+        Frames back that the networks read, oldest first.
+    completion, refinement : list
+        Networks of the mean layer; empty where it was not kept.
+    completion_diffusion, refinement_diffusion : ResidualDiffusion, optional
+        Diffusion layer; the Gaussian posterior and multinomial sampling stand in for it.
+    calibration : Calibration
+        Of the spreads and levels.
+    """
+
+    prior: Prior
+    units: ShareUnits | OffsetUnits
+    aggregation: str
+    kind: str
+    lattice: WindowLattice
+    coarse_lags: tuple[int, ...]
+    fine_lags: tuple[int, ...]
+    completion: list[Completion] = field(default_factory=list)
+    refinement: list[Refinement] = field(default_factory=list)
+    completion_diffusion: ResidualDiffusion | None = None
+    refinement_diffusion: ResidualDiffusion | None = None
+    calibration: Calibration = field(default_factory=Calibration)
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def history(self) -> int:
+        """Frames before the current one that can change its map."""
+        kriging = max(self.prior.completion.lags) if self.prior.completion else 0
+        return max(self.coarse_lags) + max(kriging, max(self.fine_lags))
+
+    @property
+    def step_ns(self) -> int:
+        """Length of a time step in nanoseconds."""
+        return self.prior.calendar.step_ns
+
+    def series(self, observations: Observations, *, hard: bool) -> Series:
+        """Return the observations and the prior's belief as tensors, one variant."""
+        anomalies = self.prior.anomalies(observations.coarse, observations.times)
+        error = None if hard else self.observation_error(observations)
+        mean, spread = self.prior.complete(anomalies, error=error)
+        if hard and self.prior.completion is not None:
+            seen = np.isfinite(anomalies)
+            mean, spread = np.where(seen, anomalies, mean), np.where(seen, 0.0, spread)
+        error = np.zeros_like(mean) if error is None else error
+        return assemble(
+            self.prior, observations, anomalies[None], error[None], mean[None], spread[None]
+        ).to(self.device)
+
+    def observation_error(self, observations: Observations) -> Array:
+        """Return the variance (T, I, J) of point observations about their cell's anomaly."""
+        n_obs = observations.n_obs
+        count = np.ones(observations.coarse.shape, int) if n_obs is None else n_obs
+        return self.prior.point_error(observations.coarse, count)
+
+    @torch.no_grad()
+    def complete(
+        self, series: Series, observations: Observations, *, hard: bool, progress: Progress = silent
+    ) -> tuple[Series, Belief]:
+        """Return the completed series and the belief about every frame of it."""
+        frames = torch.arange(series.values.shape[1], device=self.device)
+        means, spreads = [], []
+        for part in frames.split(self._chunk(1)):
+            case = series.coarse_case(torch.zeros_like(part), part, self.coarse_lags)
+            case = mean_completion(self.completion, case, self.lattice)
+            means.append(case.mean)
+            spreads.append(case.spread)
+            progress(int(part[-1]) + 1, len(frames), "completing coarse maps")
+        belief = self._belief(torch.cat(means), torch.cat(spreads), series, observations, hard=hard)
+        completed = torch.as_tensor(belief.mean, dtype=torch.float32, device=self.device)
+        return replace(series, completed=completed[None]), belief
+
+    @property
+    def samples_its_mean(self) -> bool:
+        """Whether there is no mean but that of draws (the `paper` preset)."""
+        return self.prior.completion is None and not self.refinement
+
+    @torch.no_grad()
+    def means(
+        self, series: Series, belief: Belief, frames: NDArray[np.int64]
+    ) -> tuple[Array, Predictive]:
+        """Return conditional mean (F, N I, N J) in raw units and the predictive distribution."""
+        pieces = np.array_split(frames, max(1, -(-len(frames) // self._chunk(1))))
+        parts = [self._mean_part(series, belief, part) for part in pieces]
+        raw, centre, spread = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+        if not isinstance(self.units, ShareUnits):
+            return raw, GaussianPredictive(centre, spread, self.units.transform)
+        if self.kind == "count":
+            return raw, CountPredictive(centre, spread**2)
+        return raw, GammaPredictive(centre, spread**2)
+
+    @torch.no_grad()
+    def draws(
+        self,
+        series: Series,
+        belief: Belief,
+        times: NDArray[np.datetime64],
+        frames: NDArray[np.int64],
+        draws: range,
+        seed: int,
+        *,
+        steps: int | None = None,
+        consistent: bool = True,
+    ) -> Iterator[tuple[NDArray[np.int64], Array]]:
+        """Yield frames (f,) and their draws (K, f, N I, N J), a few frames at a time.
+
+        Draw k of a frame depends on seed, k and the frame's time only.
+        """
+        chance = Chance(self, seed, steps_since_epoch(times, self.step_ns), draws)
+        for part in np.array_split(frames, max(1, -(-len(frames) // self._chunk(len(draws))))):
+            anomaly = self._coarse_anomalies(series, belief, part, chance, steps)
+            coarse = self._coarse_raw(anomaly, series, belief, part, chance)
+            fine = self._fine_draws(series, coarse, anomaly, part, chance, steps)
+            yield part, self._matched(fine, coarse, chance, part) if consistent else fine
+
+    def _belief(
+        self,
+        mean: Tensor,
+        spread: Tensor,
+        series: Series,
+        observations: Observations,
+        *,
+        hard: bool,
+    ) -> Belief:
+        seen = np.isfinite(observations.coarse)
+        fixed = seen if hard else np.zeros_like(seen)
+        observed = self.prior.anomalies(observations.coarse, observations.times)
+        anomaly = np.where(fixed, observed, _numpy(mean))
+        width = np.where(fixed, 0.0, _numpy(spread))
+        z = self.prior.centre(observations.times) + self.prior.spread * anomaly
+        raw = self.prior.transform.mean(z, (self.prior.spread * width) ** 2)
+        raw = raw if self.kind == "real" else np.maximum(raw, 0.0)
+        raw = np.where(fixed, observations.coarse, raw)
+        return Belief(anomaly, width, _numpy(series.spread[0]), raw, fixed)
+
+    def _mean_part(
+        self, series: Series, belief: Belief, part: NDArray[np.int64]
+    ) -> tuple[Array, Array, Array]:
+        case = self._fine_case(
+            series, part, belief.raw[part], belief.mean[part], belief.spread[part]
+        )
+        case = mean_refinement(self.refinement, case, self.units, self.lattice)
+        location, factor = _numpy(self.units.location(case)), self.units.factor
+        scale = self.calibration.fine * _numpy(self.units.scale(case))
+        width = self.calibration.coarse * belief.spread[part] * self.prior.spread
+        if isinstance(self.units, ShareUnits):
+            z = _numpy(series.centre)[part] + self.prior.spread * belief.mean[part]
+            variance = repeat(self.prior.transform.variance(z, width**2), factor)
+            share = location / np.maximum(repeat(belief.raw[part], factor), 1e-9)
+            return location, location, np.sqrt(scale**2 + share**2 * variance)
+        spread = np.sqrt(scale**2 + repeat(width, factor) ** 2)
+        raw = self.units.transform.mean(location, spread**2)
+        coarse = belief.raw[part]
+        return self._pooled(raw, coarse), location, spread
+
+    def _fine_case(
+        self, series: Series, part: NDArray[np.int64], raw: Array, anomaly: Array, spread: Array
+    ) -> FineCase:
+        repeats = len(raw) // len(part)
+        frame = torch.as_tensor(part, device=self.device)
+        tensors = [
+            torch.as_tensor(array, dtype=torch.float32, device=self.device)
+            for array in (raw, anomaly, spread)
+        ]
+        frame = frame.repeat_interleave(repeats)
+        case = series.fine_case(
+            torch.zeros_like(frame), frame, self.fine_lags,
+            coarse=tensors[0], anomaly=tensors[1], spread=tensors[2],
+        )  # fmt: skip
+        z = series.centre[frame] + series.scale * case.anomaly
+        return self.units.believe(case, z, series.calendar[frame])
+
+    def _coarse_anomalies(
+        self,
+        series: Series,
+        belief: Belief,
+        part: NDArray[np.int64],
+        chance: Chance,
+        steps: int | None,
+    ) -> Array:
+        """Return drawn anomalies (K, f, I, J)."""
+        if self.completion_diffusion is None:
+            noise = self._posterior_noise(series, part, chance)
+            ratio = belief.spread[part] / np.maximum(belief.prior_spread[part], 1e-6)
+            residual = noise * ratio
+        else:
+            frame = torch.as_tensor(part, device=self.device)
+            case = series.coarse_case(torch.zeros_like(frame), frame, self.coarse_lags)
+            case = mean_completion(self.completion, case, self.lattice)
+            start = chance.fields(COMPLETION_NOISE, part)  # (f, K, I, J)
+            repeated = case.repeat(len(chance.draws))
+            drawn = self.completion_diffusion.draw(
+                repeated, self._flat(start), history=case, steps=steps,
+                fresh=chance.fresh(COMPLETION_NOISE, part, self.device),
+            )  # fmt: skip
+            standard = _numpy(drawn).reshape(start.shape).swapaxes(0, 1)  # (K, f, I, J)
+            residual = standard * belief.spread[part]
+        return np.asarray(belief.mean[part] + self.calibration.coarse * residual)
+
+    def _posterior_noise(self, series: Series, part: NDArray[np.int64], chance: Chance) -> Array:
+        kriging = self.prior.completion
+        assert kriging is not None
+        start = max(0, int(part[0]) - max(kriging.lags))
+        window = slice(start, int(part[-1]) + 1)
+        error = _numpy(series.error[0, window]) ** 2
+        return self.prior.posterior_noise(
+            series.observed[0, window].cpu().numpy(), chance.steps[window],
+            chance.white(COMPLETION_NOISE, kriging.white_shape, kriging.kernel.rho),
+            chance.draws, error=error if error.any() else None, frames=part - start,
+        )  # fmt: skip
+
+    def _coarse_raw(
+        self,
+        anomaly: Array,
+        series: Series,
+        belief: Belief,
+        part: NDArray[np.int64],
+        chance: Chance,
+    ) -> Array:
+        z = _numpy(series.centre)[part] + self.prior.spread * anomaly
+        raw = self.prior.transform.inverse(z)
+        if self.kind != "real":
+            raw = np.maximum(raw, 0.0)
+        if self.kind == "count":
+            raw = np.floor(raw + chance.uniform(ROUNDING, part, raw.shape[2:]))
+        return np.where(belief.fixed[part], belief.raw[part], raw)
+
+    def _fine_draws(
+        self,
+        series: Series,
+        coarse: Array,
+        anomaly: Array,
+        part: NDArray[np.int64],
+        chance: Chance,
+        steps: int | None,
+    ) -> Array:
+        """Return fine draws (K, f, N I, N J) of drawn coarse maps (K, f, I, J)."""
+        flat = [array.swapaxes(0, 1).reshape(-1, *array.shape[2:]) for array in (coarse, anomaly)]
+        case = self._fine_case(series, part, flat[0], flat[1], np.zeros_like(flat[1]))
+        case = mean_refinement(self.refinement, case, self.units, self.lattice)
+        location, scale = self.units.location(case), self.units.scale(case)
+        shape = (len(part), len(chance.draws), *location.shape[1:])
+        if self.refinement_diffusion is None and isinstance(self.units, ShareUnits):
+            if self.kind == "count":
+                shares = _numpy(case.belief).reshape(shape)
+                return chance.allocate(coarse, shares.swapaxes(0, 1), part, self.units.factor)
+        start = chance.fields(REFINEMENT_NOISE, part)
+        residual = self._flat(start)
+        if self.refinement_diffusion is not None:
+            once = replace(
+                series.fine_case(
+                    torch.zeros(len(part), dtype=torch.int64, device=self.device),
+                    torch.as_tensor(part, device=self.device), self.fine_lags,
+                    coarse=case.coarse[: len(part)], anomaly=case.anomaly[: len(part)],
+                    spread=case.spread[: len(part)],
+                ),
+                belief=case.belief[: len(part)], doubt=case.doubt[: len(part)],
+                fine_maps=case.fine_maps[: len(part)],
+            )  # fmt: skip
+            residual = self.refinement_diffusion.draw(
+                case, residual, history=once, steps=steps,
+                fresh=chance.fresh(REFINEMENT_NOISE, part, self.device),
+            )  # fmt: skip
+        field = location + self.calibration.fine * scale * residual
+        return _numpy(self.units.decode(field)).reshape(shape).swapaxes(0, 1)
+
+    def _matched(
+        self, fine: Array, coarse: Array, chance: Chance, part: NDArray[np.int64]
+    ) -> Array:
+        """Return draws (K, f, N I, N J) that pool to their coarse draws (K, f, I, J)."""
+        flat = fine.reshape(-1, *fine.shape[2:]), coarse.reshape(-1, *coarse.shape[2:])
+        if self.kind == "count" and self.aggregation == "sum":
+            whole = np.all(flat[1] == np.round(flat[1]))
+            matched = whole_numbers(*flat, self.units.factor) if whole else self._pooled(*flat)
+        else:
+            matched = self._pooled(*flat)
+        return matched.reshape(fine.shape)
+
+    def _pooled(self, fine: Array, coarse: Array) -> Array:
+        return match(fine, coarse, self.units.factor, self.aggregation, signed=self.kind == "real")
+
+    def _flat(self, noise: NDArray[np.float32]) -> Tensor:
+        return torch.as_tensor(noise.reshape(-1, *noise.shape[2:]), device=self.device)
+
+    def _chunk(self, draws: int) -> int:
+        fine = int(np.prod(self.prior.shape)) * self.units.factor**2
+        return max(1, CHUNK_CELLS // (fine * draws))
+
+
+@dataclass(frozen=True)
+class Chance:
+    """All randomness of some draws, addressed by absolute time step.
+
+    Parameters
+    ----------
+    owner : Reconstructor
+        Whose shapes and correlations are used.
+    seed : int
+        The user's seed.
+    steps : array (T,)
+        Absolute step of each frame of the series.
+    draws : range
+        Numbers of the draws.
+    """
+
+    owner: Reconstructor
+    seed: int
+    steps: NDArray[np.int64]
+    draws: range
+
+    def white(self, stream: int, shape: tuple[int, ...], rho: float = 0.0) -> NoiseField:
+        """Return the noise of one use."""
+        return NoiseField(self.seed, shape, stream, rho)
+
+    def fields(self, stream: int, part: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return correlated start noise (f, K, H, W) of a stage."""
+        noise = self.white(stream, *self._stage(stream))
+        drawn = [noise.series(draw, self.steps[part]) for draw in self.draws]
+        return np.stack(drawn, axis=1)
+
+    def fresh(
+        self, stream: int, part: NDArray[np.int64], device: torch.device
+    ) -> Callable[[int], Tensor]:
+        """Return the noise of every sampler step, for stochastic samplers."""
+        shape, _ = self._stage(stream)
+
+        def at(step: int) -> Tensor:
+            noise = self.white(SAMPLER_NOISE + 10 * stream + 100 * (step + 1), shape)
+            drawn = [[noise(draw, int(s)) for draw in self.draws] for s in self.steps[part]]
+            return torch.as_tensor(np.array(drawn), device=device).flatten(0, 1)[:, None]
+
+        return at
+
+    def uniform(self, stream: int, part: NDArray[np.int64], shape: tuple[int, ...]) -> Array:
+        """Return uniform numbers (K, f, ...)."""
+        noise = self.white(stream, shape)
+        return np.array(
+            [
+                [noise.generator(draw, int(s)).random(shape) for s in self.steps[part]]
+                for draw in self.draws
+            ]
+        )
+
+    def allocate(self, totals: Array, shares: Array, part: NDArray[np.int64], factor: int) -> Array:
+        """Return multinomial allocations (K, f, N I, N J) of whole totals (K, f, I, J)."""
+        noise = self.white(ALLOCATION, ())
+        return np.array(
+            [
+                [
+                    multinomial(noise.generator(draw, int(s)), totals[k, f], shares[k, f], factor)
+                    for f, s in enumerate(self.steps[part])
+                ]
+                for k, draw in enumerate(self.draws)
+            ]
+        )
+
+    def _stage(self, stream: int) -> tuple[tuple[int, int], float]:
+        rows, columns = self.owner.prior.shape
+        if stream == COMPLETION_NOISE:
+            return (rows, columns), self.owner.calibration.rho_coarse
+        factor = self.owner.units.factor
+        return (rows * factor, columns * factor), self.owner.calibration.rho_fine
+
+
+def assemble(
+    prior: Prior,
+    observations: Observations,
+    anomalies: Array,
+    error: Array,
+    mean: Array,
+    spread: Array,
+    fit: NDArray[np.int64] | None = None,
+) -> Series:
+    """Return a `Series` of R variants from arrays (R, T, I, J); NaN anomalies are not observed.
+
+    `fit` (T,) says which of several fits of the prior each frame is refined with.
+    """
+    times = observations.times
+    seen = np.isfinite(anomalies)
+    aggregated = isinstance(prior.refinement, ShareRefinement)
+    terms = (
+        prior.calendar.slots(times)[:, None] if aggregated else prior.calendar.climatology(times)
+    )
+    fit = np.zeros(len(times), np.int64) if fit is None else fit
+
+    def tensor(array: NDArray[np.floating]) -> Tensor:
+        return torch.as_tensor(np.ascontiguousarray(array), dtype=torch.float32)
+
+    return Series(
+        values=tensor(np.where(seen, anomalies, 0.0)),
+        error=tensor(np.sqrt(error)),
+        observed=torch.as_tensor(seen),
+        mean=tensor(mean),
+        spread=tensor(spread),
+        completed=tensor(mean),
+        exists=torch.as_tensor(seen.any(axis=(0, 2, 3))),
+        context=tensor(observations.context),
+        centre=tensor(prior.centre(times)),
+        scale=tensor(prior.spread),
+        calendar=tensor(np.concatenate([fit[:, None], terms], axis=1)),
+        statics=tensor(statics(prior)),
+        transform=prior.transform,
+    )
+
+
+def statics(prior: Prior) -> Array:
+    """Return what tells coarse cells apart (4, I, J): usual level, usual spread, row, column."""
+    level = prior.climatology.coefficients[0].reshape(prior.shape)
+    maps = [level, np.log(prior.spread)]
+    maps += list(np.meshgrid(*(np.arange(n, dtype=float) for n in prior.shape), indexing="ij"))
+    return np.stack([(m - m.mean()) / max(float(m.std()), 1e-6) for m in maps])
+
+
+def _numpy(tensor: Tensor) -> Array:
+    return tensor.detach().double().cpu().numpy()

@@ -1,0 +1,167 @@
+"""A complete record, seen as it will be seen in use: with holes, by priors that do not know it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from .evidence import Trial
+from .reconstruction import Observations, assemble
+from .windows import mask_series, observation_mask, to_blocks
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .priors.prior import Prior
+    from .series import Series
+    from .windows import Record
+
+    Array = NDArray[np.float64]
+
+POINTS_PER_CELL = 3  # most points behind one observed cell in rehearsal
+PATTERNS_TRIED = (("random", 0.4), ("fixed", 0.8), ("random", 0.8), ("fixed", 0.4))
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """Training series with honest beliefs, and the priors that held them.
+
+    Parameters
+    ----------
+    series : Series
+        R observation patterns of the record, with truth.
+    priors : list of Prior
+        One per training block, fitted without it, then one fitted on all of them.
+    fit : array (T,)
+        Which prior believed each frame.
+    """
+
+    series: Series
+    priors: list[Prior]
+    fit: NDArray[np.int64]
+
+    def to(self, device: torch.device) -> Rehearsal:
+        """Return the same with its tensors on `device`."""
+        return replace(self, series=self.series.to(device))
+
+
+def rehearse(
+    record: Record,
+    context: NDArray[np.float32],
+    priors: list[Prior],
+    fit: NDArray[np.int64],
+    *,
+    variants: int,
+    segment: int,
+    points: bool,
+    seed: int,
+) -> Rehearsal:
+    """Return `variants` incomplete views of the record, each believed by the prior of its block.
+
+    With `points`, every second view observes a few fine cells in place of a coarse mean, as
+    stations do.
+    """
+    views = [
+        _view(record, context, seed * 1000 + v, segment, points=points and v % 2 == 1)
+        for v in range(variants)
+    ]
+    anomalies, errors, means, spreads = [], [], [], []
+    common = priors[-1]
+    for view in views:
+        error = _error(common, view)
+        mean, spread = _believe(priors, fit, view)
+        anomalies.append(common.anomalies(view.coarse, view.times))
+        errors.append(error)
+        means.append(mean)
+        spreads.append(spread)
+    series = assemble(
+        common, views[0], *(np.stack(part) for part in (anomalies, errors, means, spreads)), fit
+    )
+    coarse = record.coarse
+    known = record.complete
+    truth = common.anomalies(np.where(known[:, None, None], coarse, np.nan), record.times)
+    series = replace(
+        series,
+        exists=torch.as_tensor(known),
+        truth=_tensor(truth),
+        coarse=_tensor(coarse),
+        fine=_tensor(record.fine),
+    )
+    return Rehearsal(series, priors, fit)
+
+
+def trials(record: Record, context: NDArray[np.float32], *, points: bool, seed: int) -> list[Trial]:
+    """Return validation trials of every pattern; as points (soft) or as coarse cells (hard)."""
+    coarse = record.coarse
+    fine = record.fine.astype(np.float64)
+    found = []
+    for number, (pattern, missing) in enumerate(PATTERNS_TRIED):
+        seen = observation_mask(pattern, missing, len(coarse), coarse.shape[1:], seed + number)
+        if points:
+            rng = np.random.default_rng([seed, number])
+            observations = _as_points(record, context, seen, rng)
+        else:
+            observations = Observations(record.times, np.where(seen, coarse, np.nan), context)
+        found.append(Trial(observations, not points, coarse, fine))
+    return found
+
+
+def _view(
+    record: Record, context: NDArray[np.float32], seed: int, segment: int, *, points: bool
+) -> Observations:
+    rng = np.random.default_rng(seed)
+    coarse = record.coarse
+    seen = mask_series(rng, len(coarse), coarse.shape[1:], segment=segment)
+    if points:
+        return _as_points(record, context, seen, rng)
+    return Observations(record.times, np.where(seen, coarse, np.nan), context)
+
+
+def _as_points(
+    record: Record, context: NDArray[np.float32], seen: NDArray[np.bool_], rng: np.random.Generator
+) -> Observations:
+    """Observe a few fixed fine cells of every coarse cell in place of its mean."""
+    blocks = to_blocks(record.fine.astype(np.float64), record.factor)  # (T, P, N N)
+    cells = blocks.shape[1:]
+    n_obs = rng.integers(1, POINTS_PER_CELL + 1, size=cells[0])
+    rank = rng.random(cells).argsort(axis=1).argsort(axis=1)
+    weight = (rank < n_obs[:, None]) / n_obs[:, None]
+    values = (blocks * weight).sum(-1).reshape(seen.shape)
+    count = np.broadcast_to(n_obs.reshape(1, *seen.shape[1:]), seen.shape)
+    return Observations(record.times, np.where(seen, values, np.nan), context, count)
+
+
+def _error(prior: Prior, view: Observations) -> Array:
+    if view.n_obs is None:
+        return np.zeros(view.coarse.shape)
+    return prior.point_error(view.coarse, view.n_obs)
+
+
+def _believe(
+    priors: list[Prior], fit: NDArray[np.int64], view: Observations
+) -> tuple[Array, Array]:
+    """Return every frame's belief by its own prior, in the anomalies of the last prior."""
+    common = priors[-1]
+    mean = np.zeros(view.coarse.shape)
+    spread = np.ones(view.coarse.shape)
+    for number, prior in enumerate(priors):
+        frames = np.flatnonzero(fit == number)
+        if not len(frames):
+            continue
+        anomalies = prior.anomalies(view.coarse, view.times)
+        own, width = prior.complete(anomalies, error=_error(prior, view), frames=frames)
+        z = prior.centre(view.times[frames]) + prior.spread * own
+        mean[frames] = (z - common.centre(view.times[frames])) / common.spread
+        spread[frames] = width * prior.spread / common.spread
+    if common.completion is not None and view.n_obs is None:
+        observed = common.anomalies(view.coarse, view.times)
+        seen = np.isfinite(observed)
+        mean, spread = np.where(seen, observed, mean), np.where(seen, 0.0, spread)
+    return mean, spread
+
+
+def _tensor(array: NDArray[np.floating]) -> torch.Tensor:
+    return torch.as_tensor(np.nan_to_num(array), dtype=torch.float32)

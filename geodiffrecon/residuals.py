@@ -1,0 +1,165 @@
+"""What the mean layer leaves unexplained, in units of its spread: the data of diffusion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from .samplers import ddim
+from .stages import mean_completion, mean_refinement
+from .training import Batch, completed_fine_case, residual_loss, true_fine_case
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from .diffusion import Diffusion
+    from .networks.completion import Completion
+    from .networks.refinement import Refinement
+    from .reconstruction import Reconstructor
+    from .series import CoarseCase, FineCase, Series
+    from .units import FineUnits
+
+LIMIT = 6.0  # residuals beyond so many spreads are cut
+KNOWN_WEIGHT = 0.05  # of cells that are held: they have no residual to learn
+SEEN = 0.02  # spread below which a cell counts as held
+CHAIN_STEPS = 5  # of the truncated chain through which the joint phase of diffusion runs
+COMPLETION_WEIGHT = 0.3
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """The series as the mean layer believes it, every frame by networks that did not train on it.
+
+    Parameters
+    ----------
+    series : Series
+        With the corrected belief in `mean`, `spread` and `completed`.
+    belief, doubt : Tensor (T, N I, N J)
+        Corrected fine belief, given the true coarse maps.
+    """
+
+    series: Series
+    belief: Tensor
+    doubt: Tensor
+
+
+@torch.no_grad()
+def cross_fitted(
+    model: Reconstructor, series: Series, units: FineUnits, fit: NDArray[np.int64]
+) -> Residuals:
+    """Return what is left after the mean layer of `model`, block by block of `fit` (T,).
+
+    Frames of block k are seen by member k alone, which did not train on them; later ones by all.
+    """
+    mean, spread = series.mean.clone(), series.spread.clone()
+    belief, doubt = [], []
+    variants = torch.arange(series.mean.shape[0], device=series.mean.device)
+    blocks = torch.as_tensor(fit, device=series.mean.device)
+    order = []
+    for block in blocks.unique():
+        completion = _members(model.completion, int(block))
+        refinement = _members(model.refinement, int(block))
+        for frames in torch.nonzero(blocks == block)[:, 0].split(64):
+            for variant in variants:
+                case = series.coarse_case(variant.expand_as(frames), frames, model.coarse_lags)
+                case = mean_completion(completion, case, model.lattice)
+                mean[variant, frames], spread[variant, frames] = case.mean, case.spread
+            batch = Batch(series, units, torch.zeros_like(frames), frames, torch.Generator())
+            fine, _ = true_fine_case(batch, model.fine_lags, blur=False)
+            fine = mean_refinement(refinement, fine, units, model.lattice)
+            belief.append(fine.belief)
+            doubt.append(fine.doubt)
+            order.append(frames)
+    back = torch.cat(order).argsort()
+    corrected = replace(series, mean=mean, spread=spread, completed=mean)
+    return Residuals(corrected, torch.cat(belief)[back], torch.cat(doubt)[back])
+
+
+def _members(networks: list[Completion] | list[Refinement], block: int) -> list[Completion]:
+    return networks[block : block + 1] or networks  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class DiffusionLoss:
+    """Losses of the diffusion of both stages, apart and joint.
+
+    Parameters
+    ----------
+    process : Diffusion
+        Noise levels and prediction.
+    coarse_lags, fine_lags : tuple of int
+        Frames back, oldest first.
+    """
+
+    process: Diffusion
+    coarse_lags: tuple[int, ...]
+    fine_lags: tuple[int, ...]
+
+    def completion(self, network: Completion, batch: Batch) -> Tensor:
+        """Return the loss of the completion residual, of cells that are not held."""
+        case = batch.series.coarse_case(batch.variant, batch.frame, self.coarse_lags)
+        return self._completion(network, case, batch)
+
+    def refinement(self, network: Refinement, batch: Batch) -> Tensor:
+        """Return the loss of the refinement residual, given true coarse maps."""
+        case, fine = true_fine_case(batch, self.fine_lags, blur=False)
+        case = _with_belief(case, batch)
+        return self._refinement(network, case, fine, batch)
+
+    def joint(self, completion: Completion, refinement: Refinement, batch: Batch) -> Tensor:
+        """Return the loss of refinement on a sampled completion; the gradient runs through both.
+
+        A truncated chain: of a few DDIM steps from noise only the last keeps its gradient
+        (Clark et al. 2024, DRaFT-1). The completion loss stays, so that it remains a diffusion.
+        """
+        case = batch.series.coarse_case(batch.variant, batch.frame, self.coarse_lags)
+        residual = self._sampled(completion, case, batch.generator)
+        drawn = replace(case, mean=case.mean + case.spread * residual, spread=0 * case.spread)
+        fine_case = completed_fine_case(batch, drawn, self.fine_lags)
+        assert batch.series.fine is not None
+        loss = self._refinement(refinement, fine_case, batch.series.fine[batch.frame], batch)
+        return loss + COMPLETION_WEIGHT * self._completion(completion, case, batch)
+
+    def _completion(self, network: Completion, case: CoarseCase, batch: Batch) -> Tensor:
+        assert batch.series.truth is not None
+        open_cells = (case.spread > SEEN).to(case.mean.dtype)
+        residual = (batch.series.truth[batch.frame] - case.mean) / case.spread.clamp(min=SEEN)
+        residual = residual.clamp(-LIMIT, LIMIT) * open_cells
+        weight = open_cells.clamp(min=KNOWN_WEIGHT)
+        return residual_loss(network, self.process, case, residual, weight, batch.generator)
+
+    def _refinement(
+        self, network: Refinement, case: FineCase, fine: Tensor, batch: Batch
+    ) -> Tensor:
+        units = batch.units
+        residual = (units.encode(fine) - units.location(case)) / units.scale(case).clamp(min=1e-6)
+        residual = residual.clamp(-LIMIT, LIMIT)
+        weight = torch.ones_like(residual)
+        return residual_loss(network, self.process, case, residual, weight, batch.generator)
+
+    def _sampled(self, network: Completion, case: CoarseCase, generator: torch.Generator) -> Tensor:
+        start = torch.randn(case.mean.shape, generator=generator).to(case.mean)[:, None]
+        features = case.encode(network)
+        calls = 0
+
+        def denoise(x: Tensor, index: Tensor) -> Tensor:
+            nonlocal calls
+            calls += 1
+            with torch.set_grad_enabled(calls == CHAIN_STEPS):
+                return self.process.denoise(
+                    lambda noisy, level: case.run(network, noisy, level, features), x, index
+                )
+
+        sampled = ddim(denoise, start, self.process.levels, steps=CHAIN_STEPS)
+        return sampled[:, 0].clamp(-LIMIT, LIMIT)
+
+
+def _with_belief(case: FineCase, batch: Batch) -> FineCase:
+    """Replace the prior's belief by the cross-fitted one that the batch carries."""
+    if batch.belief is None or batch.doubt is None:
+        return case
+    return batch.units.stated(case, batch.belief[batch.frame], batch.doubt[batch.frame])

@@ -1,0 +1,210 @@
+"""Histories as arrays: blocks of time, missing patterns and lagged windows. No leak passes here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+
+from .errors import InvalidParameter, NoObservations
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Pattern = Literal["fixed", "random", "block"]
+PATTERNS: tuple[str, ...] = get_args(Pattern)
+OUTAGE_TOTAL = 20.0  # a map whose usual total is above this is never all zero by chance
+
+
+@dataclass(frozen=True)
+class Record:
+    """A complete fine history as arrays, with its coarse aggregate.
+
+    Parameters
+    ----------
+    times : array (T,)
+        UTC starts of the regular steps.
+    fine : array (T, N I, N J)
+        Raw values; a frame with any missing value counts as a gap.
+    factor : int
+        Fine cells per coarse cell along one axis.
+    aggregation : {"mean", "sum"}
+        How fine values make a coarse one.
+    """
+
+    times: NDArray[np.datetime64]
+    fine: NDArray[np.float32]
+    factor: int
+    aggregation: str
+
+    @property
+    def coarse(self) -> NDArray[np.float64]:
+        """Coarse values (T, I, J): block means or sums."""
+        blocks = to_blocks(self.fine.astype(np.float64), self.factor)
+        pooled = blocks.sum(-1) if self.aggregation == "sum" else blocks.mean(-1)
+        rows, columns = (size // self.factor for size in self.fine.shape[1:])
+        return np.asarray(pooled.reshape(len(self.fine), rows, columns))
+
+    @property
+    def complete(self) -> NDArray[np.bool_]:
+        """Frames (T,) without any missing value."""
+        return np.asarray(np.isfinite(self.fine).all(axis=(1, 2)))
+
+
+def without_outages(record: Record) -> tuple[Record, int]:
+    """Return the record with impossible all-zero frames made gaps, and how many there were.
+
+    A step in which every cell of a busy map is zero is a failure of the recorder, not a zero.
+    """
+    totals = np.nansum(np.abs(record.fine), axis=(1, 2))
+    usual = float(np.median(totals[record.complete])) if record.complete.any() else 0.0
+    outages = record.complete & (totals == 0) & (usual > OUTAGE_TOTAL)
+    if record.aggregation != "sum" or not outages.any():
+        return record, 0
+    fine = record.fine.copy()
+    fine[outages] = np.nan
+    return Record(record.times, fine, record.factor, record.aggregation), int(outages.sum())
+
+
+def to_blocks(fine: NDArray[np.floating], factor: int) -> NDArray[np.floating]:
+    """Return `fine` (T, N I, N J) as (T, I J, N N): the fine cells of every coarse cell.
+
+    Examples
+    --------
+    >>> to_blocks(np.arange(16.0).reshape(1, 4, 4), 2)[0, 0]
+    array([0., 1., 4., 5.])
+    """
+    frames, height, width = fine.shape
+    split = fine.reshape(frames, height // factor, factor, width // factor, factor)
+    return split.transpose(0, 1, 3, 2, 4).reshape(frames, -1, factor * factor)
+
+
+def from_blocks(
+    blocks: NDArray[np.floating], factor: int, shape: tuple[int, int]
+) -> NDArray[np.floating]:
+    """Return fine maps (T, N I, N J) of `blocks` (T, I J, N N) on a coarse grid of `shape`."""
+    split = blocks.reshape(len(blocks), *shape, factor, factor)
+    return split.transpose(0, 1, 3, 2, 4).reshape(len(blocks), shape[0] * factor, shape[1] * factor)
+
+
+def repeat(coarse: NDArray[np.floating], factor: int) -> NDArray[np.floating]:
+    """Return `coarse` (..., I, J) with every value repeated over its fine cells."""
+    return coarse.repeat(factor, axis=-2).repeat(factor, axis=-1)
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which frames train, which stop and gate, and which calibrate.
+
+    Parameters
+    ----------
+    fold : array (T,) of int
+        Contiguous training blocks 0, 1, ...; -1 elsewhere.
+    gate, calibrate : array (T,) of bool
+        Alternating blocks of the last part of the record.
+    """
+
+    fold: NDArray[np.int64]
+    gate: NDArray[np.bool_]
+    calibrate: NDArray[np.bool_]
+
+    @property
+    def train(self) -> NDArray[np.bool_]:
+        """Frames (T,) that train."""
+        return self.fold >= 0
+
+    @property
+    def all_folds(self) -> NDArray[np.int64]:
+        """Fold of every frame when validation is used for training as well."""
+        used = np.flatnonzero(self.train | self.gate | self.calibrate)
+        return contiguous_folds(used, len(self.fold), int(self.fold.max()) + 1)
+
+
+def split_in_time(
+    complete: NDArray[np.bool_], *, block: int, validation: float = 0.25, folds: int = 3
+) -> Split:
+    """Split complete frames (T,) in time: the last `validation` share validates.
+
+    Validation alternates between gating and calibration in blocks of `block` frames.
+    """
+    usable = np.flatnonzero(complete)
+    if len(usable) < 40:
+        raise NoObservations(
+            f"The history has {len(usable)} complete fine maps before the end of training; "
+            "at least 40 are needed. Give a longer history or a later --until."
+        )
+    cut = usable[int(len(usable) * (1 - validation))]
+    train, rest = usable[usable < cut], usable[usable >= cut]
+    block = max(1, min(block, len(rest) // 4))
+    odd = ((rest - cut) // block) % 2 == 1
+    gate, calibrate = (np.zeros(len(complete), bool) for _ in range(2))
+    gate[rest[~odd]], calibrate[rest[odd]] = True, True
+    return Split(contiguous_folds(train, len(complete), folds), gate, calibrate)
+
+
+def contiguous_folds(used: NDArray[np.int64], length: int, folds: int) -> NDArray[np.int64]:
+    """Return the fold (length,) of each frame of `used`, in `folds` blocks; -1 elsewhere."""
+    fold = np.full(length, -1)
+    fold[used] = np.arange(len(used)) * folds // max(len(used), 1)
+    return fold
+
+
+def observation_mask(
+    pattern: Pattern, missing: float, frames: int, shape: tuple[int, int], seed: int
+) -> NDArray[np.bool_]:
+    """Return which coarse cells (T, I, J) are observed in a test of `pattern`.
+
+    ``fixed`` hides the same cells in every frame, ``random`` others each time, ``block`` the lower
+    right quarter (`missing` is then ignored). ``int(missing * I * J)`` cells are hidden.
+
+    Examples
+    --------
+    >>> int((~observation_mask("fixed", 0.4, 2, (8, 8), seed=0)).sum())
+    50
+    """
+    if pattern not in PATTERNS:
+        raise InvalidParameter(f"pattern must be one of {', '.join(PATTERNS)}, not {pattern!r}.")
+    if not 0 <= missing < 1:
+        raise InvalidParameter(f"missing must be a ratio from 0 to below 1, not {missing}.")
+    rng = np.random.default_rng([seed, PATTERNS.index(pattern), round(missing * 1000)])
+    cells = shape[0] * shape[1]
+    hidden = int(missing * cells)
+    if pattern == "block":
+        seen = np.ones((frames, *shape), bool)
+        seen[:, shape[0] // 2 :, shape[1] // 2 :] = False
+        return seen
+    draws = 1 if pattern == "fixed" else frames
+    order = rng.random((draws, cells)).argsort(axis=1).argsort(axis=1)
+    seen = (order >= hidden).reshape(draws, *shape)
+    return np.broadcast_to(seen, (frames, *shape)).copy()
+
+
+def mask_series(
+    rng: np.random.Generator, frames: int, shape: tuple[int, int], *, segment: int
+) -> NDArray[np.bool_]:
+    """Return which cells (T, I, J) a training series observes: every pattern, in segments.
+
+    Each segment of `segment` frames has a missing ratio of 10 to 90 % and is random, fixed, or
+    lacks a rectangle, so that a network meets every pattern with a consistent past.
+    """
+    observed = np.empty((frames, *shape), bool)
+    for start in range(0, frames, segment):
+        length = min(segment, frames - start)
+        noise = rng.random((length, *shape))
+        kind = rng.random()
+        if kind < 0.45:
+            noise[:] = noise[:1]
+        part = noise > rng.uniform(0.1, 0.9)
+        if kind > 0.9:
+            part = noise > 0.1
+            rows, columns = (_interval(rng, size) for size in shape)
+            part[:, rows, columns] = False
+        observed[start : start + length] = part
+    return observed
+
+
+def _interval(rng: np.random.Generator, size: int) -> slice:
+    length = int(rng.integers(1, max(2, size // 2 + 1)))
+    start = int(rng.integers(0, size - length + 1))
+    return slice(start, start + length)
