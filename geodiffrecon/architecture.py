@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from .presets import Layer, Settings
     from .tiling import WindowLattice
 
-STATICS = 4  # channels that tell coarse cells apart
-
 
 @dataclass(frozen=True)
 class Architecture:
@@ -39,6 +37,8 @@ class Architecture:
         Time steps per day.
     fine_outputs : int
         Outputs of the refinement mean.
+    statics : int
+        Channels that tell coarse cells apart.
     """
 
     settings: Settings
@@ -47,6 +47,7 @@ class Architecture:
     context: int
     slots: int
     fine_outputs: int
+    statics: int
 
     @property
     def coarse_lags(self) -> tuple[int, ...]:
@@ -67,7 +68,7 @@ class Architecture:
         return Completion.from_config(
             CompletionConfig(
                 noisy_channels=int(noisy),
-                map_channels=coarse_channels(len(self.coarse_lags), STATICS),
+                map_channels=coarse_channels(len(self.coarse_lags), self.statics),
                 out_channels=1 if noisy else 2,
                 context_features=self.context,
                 unet=_unet(layer, (2,) * (len(layer.widths) - 1), 1),
@@ -84,7 +85,7 @@ class Architecture:
             RefinementConfig(
                 factor=self.factor,
                 noisy_channels=int(noisy),
-                coarse_channels=LATTICE_MAPS + STATICS,
+                coarse_channels=LATTICE_MAPS + self.statics,
                 fine_channels=FINE_MAPS,
                 out_channels=1 if noisy else self.fine_outputs,
                 context_features=self.context,

@@ -100,7 +100,7 @@ class Calendar:
             daily = _harmonics(self._seconds_of_day(local) / 86_400, 3)
             columns += [weekend, weekend * daily]
         if self.weekday:
-            columns.append(np.eye(7)[local.dayofweek][:, 1:])
+            columns.append(np.eye(7)[local.day_of_week][:, 1:])
         if self.season:
             columns.append(_harmonics(self._year_fraction(local), 2))
         return np.concatenate(columns, axis=1)
@@ -114,7 +114,7 @@ class Calendar:
         if self.weekend:
             columns.append(self._weekend(local))
         if self.weekday:
-            columns.append(_harmonics(local.dayofweek.to_numpy() / 7, 2))
+            columns.append(_harmonics(local.day_of_week.to_numpy() / 7, 2))
         if self.season:
             columns.append(_harmonics(self._year_fraction(local), 2))
         if self.country is not None:
@@ -127,10 +127,10 @@ class Calendar:
 
     @staticmethod
     def _year_fraction(local: pd.DatetimeIndex) -> NDArray[np.float64]:
-        return (local.dayofyear.to_numpy() - 1) / 365.25
+        return (local.day_of_year.to_numpy() - 1) / 365.25
 
     def _weekend(self, local: pd.DatetimeIndex) -> NDArray[np.float64]:
-        off = local.dayofweek.to_numpy() >= 5
+        off = local.day_of_week.to_numpy() >= 5
         if self.country is not None:
             off = off | (self._holiday(local)[:, 0] > 0)
         return off[:, None].astype(float)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from scipy.special import betainc, gammainc, gammaincinv, ndtr, ndtri
 
-from .scaling import Transform
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from .scaling import Transform
 
     Array = NDArray[np.float64]
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
+TINY = 1e-12  # a block whose mean is below this has no shape to keep
+
 
 def match(fine: Array, coarse: Array, factor: int, aggregation: str, *, signed: bool) -> Array:
     """Return `fine` (F, N I, N J) changed so that its blocks pool to `coarse` (F, I, J).
@@ -34,7 +36,7 @@ def match(fine: Array, coarse: Array, factor: int, aggregation: str, *, signed: 
     if signed:
         changed = blocks + (mean - own)
     else:
-        empty = own <= 0
+        empty = own < TINY
         changed = np.where(empty, mean, blocks * (mean / np.where(empty, 1.0, own)))
     changed = np.where(np.isfinite(target), changed, blocks)
     return np.asarray(from_blocks(changed, factor, (coarse.shape[1], coarse.shape[2])))
@@ -62,9 +64,7 @@ def whole_numbers(fine: Array, totals: Array, factor: int) -> Array:
     )
 
 
-def multinomial(
-    rng: np.random.Generator, totals: Array, shares: Array, factor: int
-) -> Array:
+def multinomial(rng: np.random.Generator, totals: Array, shares: Array, factor: int) -> Array:
     """Return one multinomial allocation (N I, N J) of whole `totals` (I, J) by `shares`."""
     weights = to_blocks(shares[None].astype(np.float64), factor)[0]
     weights = weights / weights.sum(-1, keepdims=True)

@@ -9,11 +9,12 @@ import numpy as np
 
 from .calibration import Calibration, randomised_pit
 from .metrics import fair_crps, paired_gain
-from .reconstruction import Belief, Observations, Reconstructor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from .assembly import Observations
+    from .reconstruction import Belief, Reconstructor
     from .series import Series
 
     Array = NDArray[np.float64]

@@ -5,13 +5,15 @@ from __future__ import annotations
 import copy
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from .allocator import keep_freed_memory
 from .architecture import Architecture
+from .assembly import STATICS, units_of
 from .calibration import Calibration
 from .diffusion import Diffusion
 from .evidence import Verdict, calibrate, completion_error, draw_error, fine_error, judge
@@ -24,7 +26,6 @@ from .schedule import noise_levels
 from .stages import ResidualDiffusion
 from .tiling import WindowLattice
 from .training import Phase, Pool, optimise
-from .units import units_of
 from .windows import Record, split_in_time
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ class Fitting:
         Cycles seen in the record.
     context : array (T, E)
         Calendar and covariates of every frame.
+    cells : array (S, I, J)
+        Standardised covariates of the coarse cells; none: ``S = 0``.
     kind : str
         Of the variable.
     settings : Settings
@@ -88,6 +91,7 @@ class Fitting:
     record: Record
     calendar: Calendar
     context: NDArray[np.float32]
+    cells: NDArray[np.float32]
     kind: Kind
     settings: Settings
     seed: int = 0
@@ -98,16 +102,18 @@ class Fitting:
     verdicts: list[Verdict] = field(default_factory=list)
     curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
 
-    def run(self) -> tuple[Reconstructor, dict[bool, Calibration]]:
-        """Return the fitted layers, and their calibration by whether observations are held."""
+    def run(self) -> tuple[Reconstructor, dict[str, Calibration], Calibration]:
+        """Return the layers, their calibrations (hard and soft), and that of the prior alone."""
+        keep_freed_memory()
         self._started = time.monotonic()
-        self._block = max(1, self.calendar.n_slots)
+        day = self.calendar.n_slots
+        self._block = max(4, day // 8)
         folds = max(2, self.settings.members)
-        self.split = split_in_time(self.record.complete, block=self._block, folds=folds)
+        self.split = split_in_time(self.record.complete, block=day, folds=folds)
         self._chosen = self._select()
         rehearsal = self._rehearse(self.split.fold)
-        model = self._skeleton(rehearsal.priors[-1])
-        self._trials = trials(self.record, self.context, points=False, seed=self.seed)
+        bare = model = self._skeleton(rehearsal.priors[-1])
+        self._trials = trials(self.record, self.context, self.cells, points=False, seed=self.seed)
         means, joint = None, False
         if self.settings.mean:
             means = self._train_means(rehearsal, self.split.fold)
@@ -115,7 +121,8 @@ class Fitting:
         if self.settings.diffusion:
             model = self._diffuse(model, rehearsal)
         calibrations = self._calibrate(model)
-        return self._refit(model, means, joint), calibrations
+        below = self._calibrate(bare)["hard"] if self.settings.prior else Calibration()
+        return self._refit(model, means, joint), calibrations, below
 
     # --- the prior -----------------------------------------------------------------------------
 
@@ -138,11 +145,11 @@ class Fitting:
     def _rehearse(self, fold: NDArray[np.int64]) -> Rehearsal:
         """Let every block of `fold` be believed by a prior that was fitted without it."""
         self.progress(0, 1, "rehearsing with the prior")
-        blocks = np.unique(fold[fold >= 0]) if self.settings.prior else []
+        blocks = np.unique(fold[fold >= 0]) if self.settings.prior else np.zeros(0, np.int64)
         priors = [self._prior(np.where(fold == k, -1, fold)) for k in blocks]
         fit = np.where(fold >= 0, fold, len(blocks)) if len(blocks) else np.zeros_like(fold)
         return rehearse(
-            self.record, self.context, [*priors, self._prior(fold)], fit,
+            self.record, self.context, self.cells, [*priors, self._prior(fold)], fit,
             variants=self.settings.variants,
             segment=max(4, round(SEGMENT_DAYS * self.calendar.n_slots)),
             points=self._points, seed=self.seed,
@@ -157,7 +164,7 @@ class Fitting:
         lattice = WindowLattice(prior.shape, self.settings.window, self.settings.overlap)
         self.architecture = Architecture(
             self.settings, lattice, self.record.factor, self.context.shape[1],
-            self.calendar.n_slots, units.out_channels,
+            self.calendar.n_slots, units.out_channels, STATICS + len(self.cells),
         )  # fmt: skip
         return Reconstructor(
             prior, units, self.record.aggregation, self.kind, lattice,
@@ -176,15 +183,16 @@ class Fitting:
                 layer: Layer = getattr(self.settings, f"{stage}_mean")
                 learn = self._phase(rehearsal, self._others(fold, member), member, layer.batch)
                 network = self._new(stage, noisy=False, number=member)
+                loss = getattr(learn, stage)
                 outcome = optimise(
-                    network, _loss_of(getattr(learn, stage), network, learn),
+                    network, _loss_of(loss, network, learn),
                     steps=earlier.steps[stage][member] if earlier else layer.steps,
-                    rate=layer.rate, decay_over=layer.steps,
-                    check=None if earlier else self._check(getattr(learn, stage), network, rehearsal),
+                    rate=layer.rate, seed=learn.pool.seed, decay_over=layer.steps,
+                        check=None if earlier else self._check(loss, network, rehearsal),
                     until=self._until("refit" if earlier else "means"), progress=self.progress,
                     label=f"mean {stage} {member + 1} of {self.settings.members}",
                 )  # fmt: skip
-                self.curves[f"{stage} mean {member}"] = outcome.curve
+                self.curves.setdefault(f"{stage} mean {member}", outcome.curve)
                 getattr(found, stage).append(network)
                 found.steps[stage].append(outcome.steps)
         return found
@@ -225,8 +233,9 @@ class Fitting:
             learn = self._phase(rehearsal, self._others(fold, member), 50 + member, JOINT_BATCH)
             optimise(
                 both,
-                lambda step, both=both, learn=learn: learn.joint(*both, learn.batch(step)),
+                _loss_of(learn.joint, both, learn),
                 steps=self.settings.joint_steps, rate=self.settings.refinement_mean.rate / 4,
+                seed=learn.pool.seed,
                 until=self._until(budget), progress=self.progress,
                 label=f"joint training {member + 1} of {self.settings.members}",
             )  # fmt: skip
@@ -251,6 +260,7 @@ class Fitting:
             loss = getattr(losses, stage)
             outcome = optimise(
                 network, _loss_of(loss, network, learn), steps=layer.steps, rate=layer.rate,
+                seed=learn.pool.seed,
                 check=self._check(loss, network, rehearsal, left),
                 until=self._until(stage), progress=self.progress, label=f"diffusion {stage}",
             )  # fmt: skip
@@ -277,8 +287,9 @@ class Fitting:
         both = nn.ModuleList([networks["completion"], networks["refinement"]])
         learn = self._phase(rehearsal, self.split.train, 90, JOINT_BATCH, left)
         optimise(
-            both, lambda step: losses.joint(*both, learn.batch(step)),
+            both, _loss_of(losses.joint, both, learn),
             steps=self.settings.joint_steps, rate=self.settings.refinement_diffusion.rate / 10,
+            seed=learn.pool.seed,
             until=self._until("refinement"), progress=self.progress, label="joint diffusion",
         )  # fmt: skip
 
@@ -301,17 +312,17 @@ class Fitting:
 
     # --- the end -------------------------------------------------------------------------------
 
-    def _calibrate(self, model: Reconstructor) -> dict[bool, Calibration]:
+    def _calibrate(self, model: Reconstructor) -> dict[str, Calibration]:
         """Calibrate for held coarse cells and, where points may come, for those."""
         if model.samples_its_mean:
-            return {True: Calibration(), False: Calibration()}
+            return {"hard": Calibration(), "soft": Calibration()}
         self.progress(0, 1, "calibrating")
         frames = np.flatnonzero(self.split.calibrate)
         held = calibrate(model, self._trials, frames)
         if not self._points:
-            return {True: held, False: held}
-        points = trials(self.record, self.context, points=True, seed=self.seed + 7)
-        return {True: held, False: calibrate(model, points, frames)}
+            return {"hard": held, "soft": held}
+        points = trials(self.record, self.context, self.cells, points=True, seed=self.seed + 7)
+        return {"hard": held, "soft": calibrate(model, points, frames)}
 
     def _refit(self, model: Reconstructor, means: Means | None, joint: bool) -> Reconstructor:
         """Refit the prior, and the mean layer where it was kept, on validation as well."""
@@ -349,7 +360,7 @@ class Fitting:
 
     def _check(
         self,
-        loss: Callable[[nn.Module, Batch], Tensor],
+        loss: Callable[[Any, Batch], Tensor],
         network: nn.Module,
         rehearsal: Rehearsal,
         left: Residuals | None = None,
@@ -391,6 +402,6 @@ class Fitting:
 
 
 def _loss_of(
-    loss: Callable[[nn.Module, Batch], Tensor], network: nn.Module, learn: Phase
+    loss: Callable[[Any, Batch], Tensor], network: nn.Module, learn: Phase
 ) -> Callable[[int], Tensor]:
     return lambda step: loss(network, learn.batch(step))

@@ -145,7 +145,7 @@ def _rebuild(cls: type[Any], data: dict[str, Any]) -> Any:
 
 PRESETS: dict[str, Settings] = {
     "default": Settings(
-        completion_mean=Layer(widths=(64,), d=32, dropout=0.2, steps=500),
+        completion_mean=Layer(widths=(64,), d=32, layers=1, dropout=0.3, steps=400),
         refinement_mean=Layer(widths=(64,), d=0, dropout=0.4, steps=600),
         completion_diffusion=Layer(widths=(64, 96), d=32, dropout=0.1, steps=1200),
         refinement_diffusion=Layer(
@@ -208,7 +208,7 @@ def without(settings: Settings, layer: str) -> Settings:
     `layer` is one of ``prior, mean, joint, diffusion, point_former, pattern_net``.
     """
     if layer in ("prior", "mean", "joint", "diffusion"):
-        return replace(settings, **{layer: False})
+        return replace(settings, **{layer: False})  # type: ignore[arg-type]
     parts = {"point_former": "completion", "pattern_net": "refinement"}
     if layer not in parts:
         raise InvalidParameter(f"There is no part {layer!r} to leave out.")

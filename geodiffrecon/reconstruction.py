@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from .assembly import Observations, assemble
 from .calibration import Calibration, CountPredictive, GammaPredictive, GaussianPredictive
-from .consistency import match, multinomial, whole_numbers
-from .noise import NoiseField, steps_since_epoch
-from .priors.shares import ShareRefinement
+from .chance import COMPLETION_NOISE, REFINEMENT_NOISE, ROUNDING, Chance
+from .consistency import match, whole_numbers
+from .noise import steps_since_epoch
 from .progress import Progress, silent
-from .series import FineCase, Series
 from .stages import ResidualDiffusion, mean_completion, mean_refinement
 from .units import ShareUnits
 from .windows import repeat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
     from torch import Tensor
@@ -28,35 +28,13 @@ if TYPE_CHECKING:
     from .networks.completion import Completion
     from .networks.refinement import Refinement
     from .priors.prior import Prior
+    from .series import FineCase, Series
     from .tiling import WindowLattice
     from .units import OffsetUnits
 
     Array = NDArray[np.float64]
 
-COMPLETION_NOISE, REFINEMENT_NOISE, ROUNDING, ALLOCATION, SAMPLER_NOISE = range(5)
 CHUNK_CELLS = 2_000_000  # fine cells x draws that are in memory at once
-
-
-@dataclass(frozen=True)
-class Observations:
-    """What is observed of the coarse maps, on regular steps with gaps explicit.
-
-    Parameters
-    ----------
-    times : array (T,)
-        UTC starts of the steps.
-    coarse : array (T, I, J)
-        Raw values, NaN where not observed.
-    context : array (T, E)
-        Calendar and covariates.
-    n_obs : array (T, I, J), optional
-        Number of points behind each value, for observations that are points and not cell means.
-    """
-
-    times: NDArray[np.datetime64]
-    coarse: Array
-    context: NDArray[np.float32]
-    n_obs: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
@@ -203,12 +181,41 @@ class Reconstructor:
 
         Draw k of a frame depends on seed, k and the frame's time only.
         """
-        chance = Chance(self, seed, steps_since_epoch(times, self.step_ns), draws)
+        rows, columns = self.prior.shape
+        fine_shape = (rows * self.units.factor, columns * self.units.factor)
+        chance = Chance(
+            ((rows, columns), fine_shape),
+            (self.calibration.rho_coarse, self.calibration.rho_fine),
+            seed, steps_since_epoch(times, self.step_ns), draws,
+        )  # fmt: skip
         for part in np.array_split(frames, max(1, -(-len(frames) // self._chunk(len(draws))))):
             anomaly = self._coarse_anomalies(series, belief, part, chance, steps)
             coarse = self._coarse_raw(anomaly, series, belief, part, chance)
             fine = self._fine_draws(series, coarse, anomaly, part, chance, steps)
             yield part, self._matched(fine, coarse, chance, part) if consistent else fine
+
+    def collect(
+        self,
+        series: Series,
+        belief: Belief,
+        times: NDArray[np.datetime64],
+        frames: NDArray[np.int64],
+        draws: range,
+        seed: int,
+        *,
+        steps: int | None = None,
+        consistent: bool = True,
+        progress: Progress = silent,
+    ) -> Array:
+        """Return all draws (K, F, N I, N J) of `frames`."""
+        found, done = [], 0
+        for part, fine in self.draws(
+            series, belief, times, frames, draws, seed, steps=steps, consistent=consistent
+        ):
+            found.append(fine)
+            done += len(part)
+            progress(done, len(frames), "drawing fine maps")
+        return np.concatenate(found, axis=1)
 
     def _belief(
         self,
@@ -382,130 +389,6 @@ class Reconstructor:
     def _chunk(self, draws: int) -> int:
         fine = int(np.prod(self.prior.shape)) * self.units.factor**2
         return max(1, CHUNK_CELLS // (fine * draws))
-
-
-@dataclass(frozen=True)
-class Chance:
-    """All randomness of some draws, addressed by absolute time step.
-
-    Parameters
-    ----------
-    owner : Reconstructor
-        Whose shapes and correlations are used.
-    seed : int
-        The user's seed.
-    steps : array (T,)
-        Absolute step of each frame of the series.
-    draws : range
-        Numbers of the draws.
-    """
-
-    owner: Reconstructor
-    seed: int
-    steps: NDArray[np.int64]
-    draws: range
-
-    def white(self, stream: int, shape: tuple[int, ...], rho: float = 0.0) -> NoiseField:
-        """Return the noise of one use."""
-        return NoiseField(self.seed, shape, stream, rho)
-
-    def fields(self, stream: int, part: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return correlated start noise (f, K, H, W) of a stage."""
-        noise = self.white(stream, *self._stage(stream))
-        drawn = [noise.series(draw, self.steps[part]) for draw in self.draws]
-        return np.stack(drawn, axis=1)
-
-    def fresh(
-        self, stream: int, part: NDArray[np.int64], device: torch.device
-    ) -> Callable[[int], Tensor]:
-        """Return the noise of every sampler step, for stochastic samplers."""
-        shape, _ = self._stage(stream)
-
-        def at(step: int) -> Tensor:
-            noise = self.white(SAMPLER_NOISE + 10 * stream + 100 * (step + 1), shape)
-            drawn = [[noise(draw, int(s)) for draw in self.draws] for s in self.steps[part]]
-            return torch.as_tensor(np.array(drawn), device=device).flatten(0, 1)[:, None]
-
-        return at
-
-    def uniform(self, stream: int, part: NDArray[np.int64], shape: tuple[int, ...]) -> Array:
-        """Return uniform numbers (K, f, ...)."""
-        noise = self.white(stream, shape)
-        return np.array(
-            [
-                [noise.generator(draw, int(s)).random(shape) for s in self.steps[part]]
-                for draw in self.draws
-            ]
-        )
-
-    def allocate(self, totals: Array, shares: Array, part: NDArray[np.int64], factor: int) -> Array:
-        """Return multinomial allocations (K, f, N I, N J) of whole totals (K, f, I, J)."""
-        noise = self.white(ALLOCATION, ())
-        return np.array(
-            [
-                [
-                    multinomial(noise.generator(draw, int(s)), totals[k, f], shares[k, f], factor)
-                    for f, s in enumerate(self.steps[part])
-                ]
-                for k, draw in enumerate(self.draws)
-            ]
-        )
-
-    def _stage(self, stream: int) -> tuple[tuple[int, int], float]:
-        rows, columns = self.owner.prior.shape
-        if stream == COMPLETION_NOISE:
-            return (rows, columns), self.owner.calibration.rho_coarse
-        factor = self.owner.units.factor
-        return (rows * factor, columns * factor), self.owner.calibration.rho_fine
-
-
-def assemble(
-    prior: Prior,
-    observations: Observations,
-    anomalies: Array,
-    error: Array,
-    mean: Array,
-    spread: Array,
-    fit: NDArray[np.int64] | None = None,
-) -> Series:
-    """Return a `Series` of R variants from arrays (R, T, I, J); NaN anomalies are not observed.
-
-    `fit` (T,) says which of several fits of the prior each frame is refined with.
-    """
-    times = observations.times
-    seen = np.isfinite(anomalies)
-    aggregated = isinstance(prior.refinement, ShareRefinement)
-    terms = (
-        prior.calendar.slots(times)[:, None] if aggregated else prior.calendar.climatology(times)
-    )
-    fit = np.zeros(len(times), np.int64) if fit is None else fit
-
-    def tensor(array: NDArray[np.floating]) -> Tensor:
-        return torch.as_tensor(np.ascontiguousarray(array), dtype=torch.float32)
-
-    return Series(
-        values=tensor(np.where(seen, anomalies, 0.0)),
-        error=tensor(np.sqrt(error)),
-        observed=torch.as_tensor(seen),
-        mean=tensor(mean),
-        spread=tensor(spread),
-        completed=tensor(mean),
-        exists=torch.as_tensor(seen.any(axis=(0, 2, 3))),
-        context=tensor(observations.context),
-        centre=tensor(prior.centre(times)),
-        scale=tensor(prior.spread),
-        calendar=tensor(np.concatenate([fit[:, None], terms], axis=1)),
-        statics=tensor(statics(prior)),
-        transform=prior.transform,
-    )
-
-
-def statics(prior: Prior) -> Array:
-    """Return what tells coarse cells apart (4, I, J): usual level, usual spread, row, column."""
-    level = prior.climatology.coefficients[0].reshape(prior.shape)
-    maps = [level, np.log(prior.spread)]
-    maps += list(np.meshgrid(*(np.arange(n, dtype=float) for n in prior.shape), indexing="ij"))
-    return np.stack([(m - m.mean()) / max(float(m.std()), 1e-6) for m in maps])
 
 
 def _numpy(tensor: Tensor) -> Array:

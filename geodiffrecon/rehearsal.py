@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from .assembly import Observations, assemble
 from .evidence import Trial
-from .reconstruction import Observations, assemble
-from .windows import mask_series, observation_mask, to_blocks
+from .windows import Pattern, mask_series, observation_mask, to_blocks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,7 +22,14 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 POINTS_PER_CELL = 3  # most points behind one observed cell in rehearsal
-PATTERNS_TRIED = (("random", 0.4), ("fixed", 0.8), ("random", 0.8), ("fixed", 0.4))
+PATTERNS_TRIED: tuple[tuple[Pattern, float], ...] = (
+    ("random", 0.4),
+    ("fixed", 0.8),
+    ("random", 0.8),
+    ("fixed", 0.4),
+    ("fixed", 0.6),
+    ("fixed", 0.8),
+)
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,7 @@ class Rehearsal:
 def rehearse(
     record: Record,
     context: NDArray[np.float32],
+    cells: NDArray[np.float32],
     priors: list[Prior],
     fit: NDArray[np.int64],
     *,
@@ -65,7 +73,7 @@ def rehearse(
     stations do.
     """
     views = [
-        _view(record, context, seed * 1000 + v, segment, points=points and v % 2 == 1)
+        _view(record, context, cells, seed * 1000 + v, segment, points=points and v % 2 == 1)
         for v in range(variants)
     ]
     anomalies, errors, means, spreads = [], [], [], []
@@ -77,9 +85,8 @@ def rehearse(
         errors.append(error)
         means.append(mean)
         spreads.append(spread)
-    series = assemble(
-        common, views[0], *(np.stack(part) for part in (anomalies, errors, means, spreads)), fit
-    )
+    parts = [np.stack(part) for part in (anomalies, errors, means, spreads)]
+    series = assemble(common, views[0], parts[0], parts[1], parts[2], parts[3], fit)
     coarse = record.coarse
     known = record.complete
     truth = common.anomalies(np.where(known[:, None, None], coarse, np.nan), record.times)
@@ -93,7 +100,14 @@ def rehearse(
     return Rehearsal(series, priors, fit)
 
 
-def trials(record: Record, context: NDArray[np.float32], *, points: bool, seed: int) -> list[Trial]:
+def trials(
+    record: Record,
+    context: NDArray[np.float32],
+    cells: NDArray[np.float32],
+    *,
+    points: bool,
+    seed: int,
+) -> list[Trial]:
     """Return validation trials of every pattern; as points (soft) or as coarse cells (hard)."""
     coarse = record.coarse
     fine = record.fine.astype(np.float64)
@@ -102,36 +116,48 @@ def trials(record: Record, context: NDArray[np.float32], *, points: bool, seed: 
         seen = observation_mask(pattern, missing, len(coarse), coarse.shape[1:], seed + number)
         if points:
             rng = np.random.default_rng([seed, number])
-            observations = _as_points(record, context, seen, rng)
+            observations = _as_points(record, context, cells, seen, rng)
         else:
-            observations = Observations(record.times, np.where(seen, coarse, np.nan), context)
+            observations = Observations(
+                record.times, np.where(seen, coarse, np.nan), context, cells
+            )
         found.append(Trial(observations, not points, coarse, fine))
     return found
 
 
 def _view(
-    record: Record, context: NDArray[np.float32], seed: int, segment: int, *, points: bool
+    record: Record,
+    context: NDArray[np.float32],
+    cells: NDArray[np.float32],
+    seed: int,
+    segment: int,
+    *,
+    points: bool,
 ) -> Observations:
     rng = np.random.default_rng(seed)
     coarse = record.coarse
     seen = mask_series(rng, len(coarse), coarse.shape[1:], segment=segment)
     if points:
-        return _as_points(record, context, seen, rng)
-    return Observations(record.times, np.where(seen, coarse, np.nan), context)
+        return _as_points(record, context, cells, seen, rng)
+    return Observations(record.times, np.where(seen, coarse, np.nan), context, cells)
 
 
 def _as_points(
-    record: Record, context: NDArray[np.float32], seen: NDArray[np.bool_], rng: np.random.Generator
+    record: Record,
+    context: NDArray[np.float32],
+    cells: NDArray[np.float32],
+    seen: NDArray[np.bool_],
+    rng: np.random.Generator,
 ) -> Observations:
     """Observe a few fixed fine cells of every coarse cell in place of its mean."""
     blocks = to_blocks(record.fine.astype(np.float64), record.factor)  # (T, P, N N)
-    cells = blocks.shape[1:]
-    n_obs = rng.integers(1, POINTS_PER_CELL + 1, size=cells[0])
-    rank = rng.random(cells).argsort(axis=1).argsort(axis=1)
+    size = (int(blocks.shape[1]), int(blocks.shape[2]))
+    n_obs = rng.integers(1, POINTS_PER_CELL + 1, size=(size[0],))
+    rank = rng.random(size).argsort(axis=1).argsort(axis=1)
     weight = (rank < n_obs[:, None]) / n_obs[:, None]
     values = (blocks * weight).sum(-1).reshape(seen.shape)
-    count = np.broadcast_to(n_obs.reshape(1, *seen.shape[1:]), seen.shape)
-    return Observations(record.times, np.where(seen, values, np.nan), context, count)
+    count = np.broadcast_to(np.reshape(n_obs, (1, *seen.shape[1:])), seen.shape)
+    return Observations(record.times, np.where(seen, values, np.nan), context, cells, count)
 
 
 def _error(prior: Prior, view: Observations) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
@@ -14,7 +14,7 @@ from .training import Batch, completed_fine_case, residual_loss, true_fine_case
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from .diffusion import Diffusion
     from .networks.completion import Completion
@@ -79,8 +79,8 @@ def cross_fitted(
     return Residuals(corrected, torch.cat(belief)[back], torch.cat(doubt)[back])
 
 
-def _members(networks: list[Completion] | list[Refinement], block: int) -> list[Completion]:
-    return networks[block : block + 1] or networks  # type: ignore[return-value]
+def _members(networks: list[Completion] | list[Refinement], block: int) -> list[Any]:
+    return networks[block : block + 1] or networks
 
 
 @dataclass(frozen=True)
@@ -110,12 +110,13 @@ class DiffusionLoss:
         case = _with_belief(case, batch)
         return self._refinement(network, case, fine, batch)
 
-    def joint(self, completion: Completion, refinement: Refinement, batch: Batch) -> Tensor:
+    def joint(self, both: nn.ModuleList, batch: Batch) -> Tensor:
         """Return the loss of refinement on a sampled completion; the gradient runs through both.
 
         A truncated chain: of a few DDIM steps from noise only the last keeps its gradient
         (Clark et al. 2024, DRaFT-1). The completion loss stays, so that it remains a diffusion.
         """
+        completion, refinement = cast("tuple[Completion, Refinement]", tuple(both))
         case = batch.series.coarse_case(batch.variant, batch.frame, self.coarse_lags)
         residual = self._sampled(completion, case, batch.generator)
         drawn = replace(case, mean=case.mean + case.spread * residual, spread=0 * case.spread)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    Array = TypeVar("Array", NDArray[np.float64], NDArray[np.float32], torch.Tensor)
+    Array = TypeVar("Array", NDArray[np.float64], torch.Tensor)
 
 Kind = Literal["real", "positive", "count"]
 Aggregation = Literal["mean", "sum"]

@@ -54,6 +54,8 @@ class CoarseCase(_Tensors):
         Observed anomaly (0 where not observed) and the spread of its error.
     observed : Tensor (B, t, I, J)
         Which are observed.
+    past : Tensor (B, t - 1, I, J)
+        What the prior believed of the earlier frames, each from its own past.
     context : Tensor (B, t, E)
         Calendar and covariates of every frame.
     mean, spread : Tensor (B, I, J)
@@ -64,20 +66,21 @@ class CoarseCase(_Tensors):
 
     tokens: Tensor
     observed: Tensor
+    past: Tensor
     context: Tensor
     mean: Tensor
     spread: Tensor
     statics: Tensor
 
     def maps(self) -> Tensor:
-        """Return the conditions of the U-Net, (B, 2 t + 3 + S, I, J).
+        """Return the conditions of the U-Net, (B, 3 t + 2 + S, I, J).
 
-        The observed values of all frames enter here too, beside the history encoder.
+        Values and beliefs of all frames enter here too, beside the history encoder.
         """
         seen = self.observed.to(self.mean.dtype)
         now = torch.stack([self.tokens[:, -1, 1], self.mean, self.spread], dim=1)
         statics = self.statics.expand(len(self.mean), *self.statics.shape)
-        return torch.cat([self.tokens[:, :, 0], seen, now, statics], dim=1)
+        return torch.cat([self.tokens[:, :, 0], seen, self.past, now, statics], dim=1)
 
     def encode(self, network: Completion) -> Tensor | None:
         """Return the features of the history, once per map."""
@@ -93,13 +96,13 @@ class CoarseCase(_Tensors):
         """Return the problems of one window of coarse cells."""
         return self._map(
             lambda tensor: tensor[..., window[0], window[1]],
-            ("tokens", "observed", "mean", "spread", "statics"),
+            ("tokens", "observed", "past", "mean", "spread", "statics"),
         )
 
 
 def coarse_channels(frames: int, statics: int) -> int:
     """Return the channels of `CoarseCase.maps`."""
-    return 2 * frames + 3 + statics
+    return 3 * frames + 2 + statics
 
 
 @dataclass(frozen=True)
@@ -227,6 +230,7 @@ class Series(_Tensors):
         return CoarseCase(
             tokens=values * seen[:, :, None],
             observed=seen,
+            past=(self.mean[rows, past] * inside[..., None, None])[:, :-1],
             context=self.context[past],
             mean=self.mean[variant, frame],
             spread=self.spread[variant, frame],

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from .samplers import SAMPLERS
-from .series import CoarseCase, FineCase
 from .tiling import WindowLattice, crop_of
 from .units import MAX_LOG_SPREAD, FineUnits
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from .diffusion import Diffusion
     from .networks.completion import Completion
     from .networks.refinement import Refinement
+    from .series import CoarseCase, FineCase
 
 
 class Conditioned:

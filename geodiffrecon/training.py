@@ -6,7 +6,7 @@ import copy
 import math
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,7 @@ CHECK_EVERY = 25
 PATIENCE = 8  # checks without a better score
 SEEN = 0.02  # prior spread below which a cell counts as known
 COMPLETION_WEIGHT = 0.3  # of the completion loss in the joint phase
+COMPLETED_SHARE = 0.25  # of refinement batches that start from completed coarse maps
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ def optimise(
     *,
     steps: int,
     rate: float,
+    seed: int,
     decay_over: int | None = None,
     check: Callable[[], float] | None = None,
     until: float | None = None,
@@ -113,6 +115,8 @@ def optimise(
         Most steps; exactly so many without `check`.
     rate : float
         Learning rate after warm-up, decaying by a cosine to a tenth.
+    seed : int
+        Of dropout; torch's global generator is left as it was.
     decay_over : int, optional
         Steps over which it decays; `steps` without it.
     until : float, optional
@@ -130,36 +134,26 @@ def optimise(
     """
     optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-2)
     averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(EMA), use_buffers=True)
-    curve: list[tuple[int, float]] = []
-    best, kept, kept_step = math.inf, None, 0
-    for step in range(1, steps + 1):
-        _set_rate(optimiser, rate, step, decay_over or steps)
-        network.train()
-        value = loss(step)
-        optimiser.zero_grad(set_to_none=True)
-        value.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
-        averaged.update_parameters(network)
-        progress(step, steps, label)
-        if until is not None and time.monotonic() > until:
-            steps = step
-        if check is None or (step % CHECK_EVERY and step != steps):
-            if step == steps:
+    kept, best, curve = averaged.module.state_dict(), Outcome(0, math.inf), []
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for step in range(1, steps + 1):
+            _set_rate(optimiser, rate, step, decay_over or steps)
+            _descend(network, optimiser, loss, step)
+            averaged.update_parameters(network)
+            progress(step, steps, label)
+            last = step == steps or (until is not None and time.monotonic() > until)
+            if check is not None and (last or step % CHECK_EVERY == 0):
+                score = _checked(network, averaged, check)
+                curve.append((step, score))
+                if score < best.score:
+                    kept = copy.deepcopy(averaged.module.state_dict())
+                    best = Outcome(step, score)
+            if last or (check is not None and step - best.steps >= PATIENCE * CHECK_EVERY):
                 break
-            continue
-        score = _checked(network, averaged, check)
-        curve.append((step, score))
-        if score < best:
-            best, kept_step = score, step
-            kept = copy.deepcopy(averaged.module.state_dict())
-        elif step - kept_step >= PATIENCE * CHECK_EVERY:
-            break
-        if step == steps:
-            break
-    network.load_state_dict(kept if kept is not None else averaged.module.state_dict())
+    network.load_state_dict(kept)
     network.eval()
-    return Outcome(kept_step or step, best if check else math.nan, curve)
+    return Outcome(best.steps or step, best.score if check else math.nan, curve)
 
 
 def completion_loss(
@@ -172,8 +166,9 @@ def completion_loss(
 ) -> Tensor:
     """Return the loss of a corrected completion over the cells that are not known.
 
-    Squared error of the raw conditional mean in units of the prior's raw spread, which is least
-    for the conditional mean whatever the distribution, plus the likelihood of the spread.
+    Squared error of the raw conditional mean over the prior's raw spread, which is least for the
+    conditional mean whatever the distribution, plus the likelihood of the spread. Dividing by the
+    spread and not by its square keeps busy cells from counting for nothing.
     """
     after = corrected_coarse(case, raw)
     open_cells = (case.spread > SEEN).to(raw.dtype)
@@ -181,7 +176,8 @@ def completion_loss(
     before_z, before_spread = centre + scale * case.mean, scale * case.spread
     target = centre + scale * truth
     variance = transform.variance(before_z, before_spread**2)
-    weight = open_cells / (variance + 1e-3 * variance.mean()).clamp(min=1e-12)
+    typical = (open_cells * variance).sum() / open_cells.sum().clamp(min=1)
+    weight = open_cells / ((variance + 1e-3 * typical) * typical).clamp(min=1e-12).sqrt()
     raw_truth = transform.inverse(target)
     error = weight * (transform.mean(z, spread.detach() ** 2) - raw_truth) ** 2 / 2
     standard = (truth - after.mean.detach()) / after.spread.clamp(min=1e-4)
@@ -266,17 +262,24 @@ class Phase:
         raw = case.run(network, _nothing(case.mean), None, case.encode(network))
         return self._completion_loss(case, raw, batch)
 
-    def refinement(self, network: Refinement, batch: Batch, *, blur: bool = True) -> Tensor:
-        """Return the loss of the refinement mean on true coarse maps, half of them blurred.
+    def refinement(self, network: Refinement, batch: Batch) -> Tensor:
+        """Return the loss of the refinement mean, on true coarse maps or on completed ones.
 
-        The blur teaches the network how far to trust its input (conditioning augmentation;
-        Ho et al. 2022).
+        True maps are blurred half of the time, which teaches the network how far to trust its
+        input (conditioning augmentation; Ho et al. 2022); completed ones are the prior's.
         """
-        case, fine = true_fine_case(batch, self.fine_lags, blur=blur)
+        if float(torch.rand((), generator=batch.generator)) < COMPLETED_SHARE:
+            belief = batch.series.coarse_case(batch.variant, batch.frame, self.coarse_lags)
+            case = completed_fine_case(batch, belief, self.fine_lags)
+            assert batch.series.fine is not None
+            fine = batch.series.fine[batch.frame]
+        else:
+            case, fine = true_fine_case(batch, self.fine_lags, blur=True)
         return batch.units.loss(_refined(network, case, batch.units), case, fine)
 
-    def joint(self, completion: Completion, refinement: Refinement, batch: Batch) -> Tensor:
+    def joint(self, both: nn.ModuleList, batch: Batch) -> Tensor:
         """Return the loss of both means in a row; the gradient runs through the completion."""
+        completion, refinement = cast("tuple[Completion, Refinement]", tuple(both))
         series = batch.series
         case = series.coarse_case(batch.variant, batch.frame, self.coarse_lags)
         raw = case.run(completion, _nothing(case.mean), None, case.encode(completion))
@@ -356,6 +359,20 @@ def _refined(network: Refinement, case: FineCase, units: FineUnits) -> FineCase:
 
 def _nothing(like: Tensor) -> Tensor:
     return like.new_zeros(len(like), 0, *like.shape[1:])
+
+
+def _descend(
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    loss: Callable[[int], Tensor],
+    step: int,
+) -> None:
+    network.train()
+    value = loss(step)
+    optimiser.zero_grad(set_to_none=True)
+    value.backward()
+    torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+    optimiser.step()
 
 
 @torch.no_grad()

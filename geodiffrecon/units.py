@@ -5,24 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, Self
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 
 from .networks.heads import block_mean, block_softmax, nearest_up
-from .priors.offsets import OffsetRefinement
-from .priors.shares import ShareRefinement
-from .scaling import Transform
 from .tiling import crop_of
-from .windows import from_blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
     from torch import Tensor
 
-    from .priors.prior import Prior
+    from .scaling import Transform
     from .series import FineCase, Window
 
 POISSON_FLOOR = 0.1  # variance of a cell that expects nothing
@@ -69,6 +61,10 @@ class FineUnits(Protocol):
 
     def decode(self, field: Tensor) -> Tensor:
         """Return working units as raw values."""
+        ...
+
+    def stated(self, case: FineCase, belief: Tensor, doubt: Tensor) -> FineCase:
+        """Return the case with another belief."""
         ...
 
     def loss(self, case: FineCase, before: FineCase, fine: Tensor) -> Tensor:
@@ -258,35 +254,3 @@ def ridge_offsets(coefficients: Tensor, radius: int, anomaly: Tensor, calendar: 
     seasonal = torch.einsum("bc,ijcn->bijn", calendar, coefficients[:, :, window**2 :])
     blocks = (local + seasonal).permute(0, 3, 1, 2)  # (B, N N, I, J)
     return F.pixel_shuffle(blocks, int(cells**0.5))[:, 0]
-
-
-def units_of(priors: Sequence[Prior]) -> ShareUnits | OffsetUnits:
-    """Return the units of one variable, with the fine belief of each of `priors`."""
-    last = priors[-1]
-    rows, columns = last.shape
-    mean, spread = last.fine_level
-    if isinstance(last.refinement, ShareRefinement):
-        shares = np.concatenate([_shares(prior) for prior in priors])  # (G S, P, N N)
-        maps = torch.as_tensor(from_blocks(shares, last.factor, last.shape))
-        slots = len(shares) // len(priors)
-        return ShareUnits(last.factor, maps, slots, last.refinement.dispersion, max(mean, 1e-6))
-    if last.refinement is None:
-        flat = torch.full((rows * last.factor, columns * last.factor), spread)
-        return OffsetUnits(last.factor, Transform("real"), None, 0, flat, mean)
-    fits = [_offsets(prior) for prior in priors]
-    ridge = torch.stack([torch.as_tensor(fit.coefficients) for fit in fits])
-    width = from_blocks(last.refinement.spread[None], last.factor, last.shape)[0]
-    return OffsetUnits(
-        last.factor, last.transform, ridge.unflatten(1, (rows, columns)),
-        last.refinement.radius, torch.as_tensor(width),
-    )  # fmt: skip
-
-
-def _shares(prior: Prior) -> NDArray[np.float32]:
-    assert isinstance(prior.refinement, ShareRefinement)
-    return prior.refinement.shares
-
-
-def _offsets(prior: Prior) -> OffsetRefinement:
-    assert isinstance(prior.refinement, OffsetRefinement)
-    return prior.refinement

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -67,7 +67,7 @@ def without_outages(record: Record) -> tuple[Record, int]:
     return Record(record.times, fine, record.factor, record.aggregation), int(outages.sum())
 
 
-def to_blocks(fine: NDArray[np.floating], factor: int) -> NDArray[np.floating]:
+def to_blocks(fine: NDArray[Any], factor: int) -> NDArray[Any]:
     """Return `fine` (T, N I, N J) as (T, I J, N N): the fine cells of every coarse cell.
 
     Examples
@@ -80,15 +80,13 @@ def to_blocks(fine: NDArray[np.floating], factor: int) -> NDArray[np.floating]:
     return split.transpose(0, 1, 3, 2, 4).reshape(frames, -1, factor * factor)
 
 
-def from_blocks(
-    blocks: NDArray[np.floating], factor: int, shape: tuple[int, int]
-) -> NDArray[np.floating]:
+def from_blocks(blocks: NDArray[Any], factor: int, shape: tuple[int, int]) -> NDArray[Any]:
     """Return fine maps (T, N I, N J) of `blocks` (T, I J, N N) on a coarse grid of `shape`."""
     split = blocks.reshape(len(blocks), *shape, factor, factor)
     return split.transpose(0, 1, 3, 2, 4).reshape(len(blocks), shape[0] * factor, shape[1] * factor)
 
 
-def repeat(coarse: NDArray[np.floating], factor: int) -> NDArray[np.floating]:
+def repeat(coarse: NDArray[Any], factor: int) -> NDArray[Any]:
     """Return `coarse` (..., I, J) with every value repeated over its fine cells."""
     return coarse.repeat(factor, axis=-2).repeat(factor, axis=-1)
 
@@ -119,6 +117,18 @@ class Split:
         """Fold of every frame when validation is used for training as well."""
         used = np.flatnonzero(self.train | self.gate | self.calibrate)
         return contiguous_folds(used, len(self.fold), int(self.fold.max()) + 1)
+
+    def spans(self, times: NDArray[np.datetime64]) -> dict[str, str]:
+        """Return start and end of training and validation as ISO times, ends exclusive."""
+        step = times[1] - times[0]
+        learn, later = np.flatnonzero(self.train), np.flatnonzero(self.gate | self.calibrate)
+        ends = {
+            "train_start": times[learn[0]],
+            "train_end": times[learn[-1]] + step,
+            "validation_start": times[later[0]],
+            "end": times[later[-1]] + step,
+        }
+        return {name: f"{stamp.astype('datetime64[s]')}Z" for name, stamp in ends.items()}
 
 
 def split_in_time(

@@ -7,9 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from hypothesis import settings
+from worlds import forced, history_cube, quick
 
 from geodiffrecon.cube import make_cube
 from geodiffrecon.grid import NestedGrid
+from geodiffrecon.model import DiffRecon
+from geodiffrecon.synthetic import counts, plumes
+
+# Shared machines are too uneven for deadlines; the same examples every time keep runs comparable.
+settings.register_profile("steady", deadline=None, derandomize=True)
+settings.load_profile("steady")
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -66,3 +74,29 @@ def cube(grid: NestedGrid, times: np.ndarray) -> xr.Dataset:
         n_obs=np.isfinite(values),
         value_attrs={"units": "µg/m³", "long_name": "PM2.5"},
     )
+
+
+@pytest.fixture(scope="session")
+def counts_cube() -> xr.Dataset:
+    """Return ten days of hourly counts on 4 × 6 coarse cells of 2 × 2."""
+    return history_cube(
+        counts((8, 12), 240, seed=1).astype(np.float32), factor=2, freq="1h", aggregation="sum"
+    )
+
+
+@pytest.fixture(scope="session")
+def plumes_cube() -> xr.Dataset:
+    """Return 160 days of a smooth positive field on 4 × 5 coarse cells of 3 × 3."""
+    return history_cube(plumes((12, 15), 160, seed=2), factor=3, freq="1D", aggregation="mean")
+
+
+@pytest.fixture(scope="session")
+def counts_model(counts_cube: xr.Dataset) -> DiffRecon:
+    """Return a quickly fitted model of counts, with every layer whatever the gates said."""
+    return forced(DiffRecon(settings=quick()), counts_cube, until="2024-01-08")
+
+
+@pytest.fixture(scope="session")
+def plumes_model(plumes_cube: xr.Dataset) -> DiffRecon:
+    """Return a quickly fitted model of a smooth field, with every layer."""
+    return forced(DiffRecon(settings=quick()), plumes_cube, until="2024-04-20")

@@ -44,7 +44,7 @@ class Climatology:
             right = design.T @ filled  # (F, P)
             coefficients = np.linalg.solve(grams + np.diag(penalty), right.T[..., None])[..., 0].T
         anomalies = np.where(known, values - design @ coefficients, np.nan)
-        return cls(coefficients, _spread(anomalies))
+        return cls(np.asarray(coefficients, np.float64), _spread(anomalies))
 
     def predict(self, design: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the expected values (T, P) for calendar `design` (T, F)."""

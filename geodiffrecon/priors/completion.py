@@ -257,7 +257,12 @@ def _cross_validate(
         targets = np.flatnonzero(folds == fold)
         targets = targets[np.linspace(0, len(targets) - 1, min(len(targets), 48)).astype(int)]
         ratio = rng.uniform(0.2, 0.8, size=(len(anomalies), 1))
-        seen = rng.uniform(size=anomalies.shape) > ratio
+        ratio[: len(anomalies) // 2] = rng.uniform(0.4, 0.9)
+        noise = rng.uniform(size=anomalies.shape)
+        noise[: len(anomalies) // 2] = noise[
+            :1
+        ]  # half of the record lacks the same cells throughout
+        seen = noise > ratio
         observations = np.where(seen, anomalies, np.nan)
         mean, _ = model.predict(observations, frames=targets)
         errors = np.where(seen[targets], np.nan, anomalies[targets] - mean)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..scaling import Transform
-from ..windows import Record, to_blocks
+from ..windows import Record, contiguous_folds, to_blocks
 from .climatology import Climatology
 from .completion import GaussianCompletion
 from .offsets import OffsetRefinement, residuals_of_fold
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..scaling import Kind
 
 DISPERSION_FLOOR = 0.5
+SPREAD_FOLDS = 4  # blocks of time that cross-fit the spread of fine residuals
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,7 @@ class Prior:
             lags=settings.lags, shrinkage=settings.shrinkage, level=settings.level,
         )  # fmt: skip
         first, second = settings.refinement
+        refinement: ShareRefinement | OffsetRefinement
         if record.aggregation == "sum":
             shares = ShareRefinement.fit(
                 parts.blocks[keep], parts.slots[keep], calendar.n_slots,
@@ -256,6 +258,7 @@ def _cross_fitted_offsets(
 ) -> OffsetRefinement:
     arrays = (parts.offsets, parts.anomalies, parts.design)
     keep = fold >= 0
+    fold = contiguous_folds(np.flatnonzero(keep), len(fold), SPREAD_FOLDS)
     model = OffsetRefinement.fit(
         *(array[keep] for array in arrays), radius=int(radius), penalty=penalty
     )

@@ -14,10 +14,12 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # A module imports only from its left.
 ORDER = """
-    errors progress calendar stamps tables steps axes grid points cube sources binning history
-    covariates scaling windows noise priors calibration metrics
-    schedule diffusion samplers networks series tiling units presets stages training
-    summary store model rivals validation outputs cf geotiff atmosphere synthetic demo cli
+    errors progress memory allocator calendar stamps tables steps axes grid points cube sources
+    binning history covariates features scaling windows noise priors calibration metrics consistency
+    schedule diffusion samplers networks tiling series units presets architecture stages training
+    assembly chance reconstruction evidence rehearsal residuals fitting
+    summary variable store model rivals validation outputs cf geotiff atmosphere synthetic
+    sampling picture report doctor demo cli
 """.split()
 # What trains on a machine that has only torch and numpy, from an array file.
 TORCH_CORE = ["scaling", *ORDER[ORDER.index("schedule") : ORDER.index("training") + 1]]

@@ -1,0 +1,167 @@
+"""``geodiffrecon demo``, ``info`` and ``doctor``: look before working."""
+
+# No postponed annotations here: typer reads them at run time.
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from . import options as opt
+from .inputs import holds_points
+from .running import session
+
+if TYPE_CHECKING:
+    from ..demo import Demo
+
+
+def demo_command(
+    out: Annotated[Path, opt.option("Folder of the maps.", "--out", show="DIR")] = Path(
+        "geodiffrecon-demo"
+    ),
+    progress: opt.Progress = opt.Form.TERMINAL,
+) -> None:
+    """Map simulated stations and compare with the truth."""
+    with session(progress) as run:
+        from ..demo import run_demo
+        from .mapping import removed_if_empty
+
+        with removed_if_empty(out):
+            made = run_demo(out, progress=run.progress, log=run.log)
+        payload = {
+            "outputs": [str(path) for path in made.files], "days": made.days,
+            "mae": made.mae, "rmse": made.rmse, "coverage90": made.coverage90,
+            "mae_idw": made.mae_idw, "mae_climatology": made.mae_climatology, **made.counts,
+        }  # fmt: skip
+        run.finish(payload, _demo_lines(made, out))
+
+
+def info_command(
+    path: Annotated[Path, typer.Argument(help="Model directory, cube, maps or points.")],
+    progress: opt.Progress = opt.Form.TERMINAL,
+) -> None:
+    """Say what is in a model, cube, raster or points file."""
+    with session(progress) as run:
+        found = _description(path)
+        width = max(map(len, found)) + 2
+        lines = []
+        for key, value in found.items():
+            texts = value if isinstance(value, list) else [value]
+            for number, text in enumerate(texts or ["none"]):
+                lines.append(f"{key.replace('_', ' ') if number == 0 else '':<{width}}{text}")
+        run.finish(found, lines)
+
+
+def doctor_command(progress: opt.Progress = opt.Form.TERMINAL) -> None:
+    """Print versions, device and memory; say what is wrong."""
+    with session(progress) as run:
+        from ..doctor import examine, lines
+
+        findings = examine()
+        problems = [finding.problem for finding in findings if finding.problem]
+        found = {finding.name: finding.text for finding in findings}
+        run.finish({**found, "problems": problems}, lines(findings))
+        if problems:
+            raise typer.Exit(1)
+
+
+def _demo_lines(made: "Demo", out: Path) -> list[str]:
+    unit = made.units.replace("ug m-3", "µg/m³")
+    return [
+        f"Simulated stations, {made.days[0]} to {made.days[1]}: days that the model has not seen.",
+        f"{made.counts['points_used']} station days used, {made.counts['points_missing']} without "
+        "a value.",
+        "",
+        f"Mean absolute error against the simulated truth, {unit}",
+        f"  geodiffrecon                 {made.mae:6.2f}",
+        f"  inverse distance weighting   {made.mae_idw:6.2f}",
+        f"  climatology                  {made.mae_climatology:6.2f}",
+        f"Root mean squared error        {made.rmse:6.2f}",
+        f"Truth inside the 90 % interval {100 * made.coverage90:5.1f} %",
+        "",
+        f"The maps are in {out}/:",
+        *(f"  {path.name}" for path in made.files),
+    ]
+
+
+def _description(path: Path) -> dict[str, Any]:
+    from ..errors import UnreadableFile
+
+    if not path.exists():
+        raise UnreadableFile(f"{path} does not exist; check the path.")
+    if path.is_dir():
+        from ..model import load
+
+        return load(path, device="cpu").info()
+    return _points(path) if holds_points(path) else _maps(path)
+
+
+def _maps(path: Path) -> dict[str, Any]:
+    from ..sources import open_source
+
+    first, variables = _netcdf_variables(path)
+    source = open_source(path, variable=first)
+    rows, cols = source.box.shape
+    west, south, east, north = source.box.boundingbox.bbox
+    times = source.times
+    found: dict[str, Any] = {
+        "file": str(path),
+        "grid": f"{rows} × {cols} cells in ({west:.6g}, {south:.6g}, {east:.6g}, {north:.6g})",
+        "crs": "none" if source.box.crs is None else str(source.box.crs)[:60],
+        "times": f"{len(times)} from {_second(times.min())} to {_second(times.max())}",
+        **variables,
+    }
+    found |= {str(key): str(value) for key, value in source.attrs.items() if key != "notes"}
+    return {**found, "notes": list(source.notes)}
+
+
+def _netcdf_variables(path: Path) -> tuple[str | None, dict[str, list[str]]]:
+    """Return a map variable to look at, unless the file names one, and a line on each variable."""
+    from ..grid import NETCDF_SUFFIXES
+    from ..sources import open_netcdf
+
+    if path.suffix.lower() not in NETCDF_SUFFIXES:
+        return None, {}
+    with open_netcdf(path) as dataset:
+        maps = [str(name) for name, array in dataset.data_vars.items() if array.ndim >= 3]
+        lines = [_variable(dataset[name]) for name in dataset.data_vars]
+        first = maps[0] if maps and "value" not in dataset.attrs else None
+    return first, {"variables": lines}
+
+
+def _second(stamp: Any) -> str:
+    return f"{stamp.astype('datetime64[s]')}Z"
+
+
+def _variable(array: Any) -> str:
+    units = array.attrs.get("units", "")
+    shape = " × ".join(f"{dim} {size}" for dim, size in array.sizes.items())
+    return f"{array.name} ({shape}){f', {units}' if units else ''}"
+
+
+def _points(path: Path) -> dict[str, Any]:
+    from ..errors import UnreadableFile
+    from ..tables import CSV_SUFFIXES, PARQUET_SUFFIXES
+
+    suffixes = {suffix.lower() for suffix in path.suffixes[-2:]}
+    crs, rows = "none", 0
+    try:
+        if suffixes & PARQUET_SUFFIXES:
+            import pyarrow.parquet as pq
+
+            table = pq.ParquetFile(path)
+            columns, rows = list(table.schema_arrow.names), table.metadata.num_rows
+        elif suffixes & CSV_SUFFIXES:
+            import pandas as pd
+
+            frame = pd.read_csv(path, sep=None, engine="python", dtype=str)
+            columns, rows = [str(name) for name in frame.columns], len(frame)
+        else:
+            import pyogrio
+
+            about = pyogrio.read_info(path)
+            columns, rows = [str(name) for name in about["fields"]], int(about["features"])
+            crs = str(about["crs"] or "none")
+    except (OSError, RuntimeError, ValueError) as error:
+        first = (str(error).strip().splitlines() or [""])[0]
+        raise UnreadableFile(f"{path} cannot be read as points ({first}).") from error
+    return {"file": str(path), "rows": rows, "columns": ", ".join(columns), "crs": crs}

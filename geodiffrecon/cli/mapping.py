@@ -1,0 +1,174 @@
+"""``geodiffrecon reconstruct``: observations of any form to complete fine maps."""
+
+# No postponed annotations here: typer reads them at run time.
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import InvalidParameter
+from . import options as opt
+from .inputs import PointOptions, external_features, open_observations
+from .running import session
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+FORMATS = ("geotiff", "netcdf")
+
+
+def reconstruct_command(
+    obs: Annotated[Path, typer.Argument(help="Points, a coarse cube or a raster with holes.")],
+    model: opt.Model,
+    out: Annotated[Path, opt.option("Folder of the maps.", "--out", show="DIR")],
+    samples: Annotated[int, opt.option("Draws, kept in the NetCDF.", "--samples")] = 0,
+    steps: Annotated[int | None, opt.option("Network calls per draw.", "--steps")] = None,
+    seed: opt.Seed = 0,
+    time: Annotated[
+        tuple[str, str] | None, opt.option("First and last time.", "--time", show="FROM TO")
+    ] = None,
+    external: opt.External = None,
+    consistency: Annotated[
+        opt.Consistency | None, opt.option("Do observed cells keep values?", "--consistency")
+    ] = None,
+    split_time: Annotated[bool, opt.option("One GeoTIFF per step.", "--split-time")] = False,
+    formats: Annotated[str, opt.option("Which files.", "--format")] = ",".join(FORMATS),
+    at: Annotated[
+        Path | None, opt.option("Points to map as well.", "--at", show="POINTS.csv")
+    ] = None,
+    value: opt.Value = None,
+    time_column: Annotated[
+        str, opt.option("Time column of a points file.", "--time-column", show="COL")
+    ] = "time",
+    tz: opt.Tz = None,
+    x: opt.X = None,
+    y: opt.Y = None,
+    crs: opt.PointsCrs = None,
+    agg: Annotated[opt.PointPooling | None, opt.option("What a cell holds.", "--agg")] = None,
+    empty: opt.EmptyCells = opt.Empty.AUTO,
+    device: Annotated[opt.Device, opt.option("Where to run.", "--device")] = opt.Device.AUTO,
+    progress: opt.Progress = opt.Form.TERMINAL,
+) -> None:
+    """Make complete fine maps of sparse observations."""
+    with session(progress) as run:
+        chosen = _formats(formats)
+        _check_folder(out)
+        from ..model import load
+
+        estimator = load(model, device=device.value)
+        wanted = PointOptions(value, time_column, tz, x, y, crs, agg, empty.value)
+        cube = open_observations(obs, estimator, wanted, progress=run.progress)
+        for note in cube.attrs.get("notes", []):
+            run.log(note)
+        features = external_features(external, estimator.calendar_tz, run.log)
+        maps = estimator.reconstruct(
+            cube, samples=samples, steps=steps, seed=seed, times=time, external=features,
+            consistency=consistency.value if consistency else None, keep_draws=samples > 0,
+            progress=run.progress, log=run.log,
+        )  # fmt: skip
+        table = None if at is None else _rows_at(maps, at, x, y, crs, run.log)
+        names = write_maps(maps, out, chosen, split_time=split_time, table=table,
+                           progress=run.progress)  # fmt: skip
+        counts = observations_of(cube)
+        payload = {"outputs": [str(out / name) for name in names], "times": maps.sizes["time"]}
+        run.finish(payload | counts, [_sentence(counts), *_places(maps, out, names)])
+
+
+def write_maps(
+    maps: "xr.Dataset",
+    out: Path,
+    formats: tuple[str, ...],
+    *,
+    split_time: bool = False,
+    table: tuple[str, Any] | None = None,
+    progress: Callable[[int, int, str], None],
+) -> list[str]:
+    """Write all files of `maps` into the folder `out`, together or not at all; return their names.
+
+    `table` is the name and the data frame of a CSV that goes with them.
+    """
+    from ..cf import write_netcdf
+    from ..geotiff import write_geotiff
+    from ..outputs import whole_files
+
+    with removed_if_empty(out), whole_files(out) as draft:
+        names: list[str] = []
+        if "geotiff" in formats:
+            paths = write_geotiff(maps, draft, split_time=split_time, progress=progress)
+            names += [path.name for path in paths]
+        if "netcdf" in formats:
+            names.append(write_netcdf(maps, draft / f"{maps.attrs['value']}.nc").name)
+        if table is not None:
+            name, frame = table
+            frame.to_csv(draft / name, index=False, lineterminator="\n", float_format="%.6g")
+            names.append(name)
+    return names
+
+
+@contextmanager
+def removed_if_empty(folder: Path) -> Iterator[None]:
+    """Remove `folder` again if the work inside fails and the folder was made for it."""
+    new = not folder.exists()
+    try:
+        yield
+    except BaseException:
+        if new and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+        raise
+
+
+def observations_of(cube: "xr.Dataset") -> dict[str, int]:
+    """Return the counts of points used, outside and missing, or of observed and missing cells."""
+    import numpy as np
+
+    points = {str(k): int(v) for k, v in cube.attrs.items() if str(k).startswith("points_")}
+    if points:
+        return points
+    seen = np.isfinite(cube[str(cube.attrs["value"])].values)
+    return {"cells_observed": int(seen.sum()), "cells_missing": int((~seen).sum())}
+
+
+def _sentence(counts: dict[str, int]) -> str:
+    parts = [f"{number} {name.replace('_', ' ')}" for name, number in counts.items()]
+    return f"Observations: {', '.join(parts)}."
+
+
+def _places(maps: "xr.Dataset", out: Path, names: list[str]) -> list[str]:
+    shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    return [f"{maps.sizes['time']} times of {maps.attrs['value']} are in {out}/: {shown}."]
+
+
+def _formats(text: str) -> tuple[str, ...]:
+    chosen = tuple(part.strip().lower() for part in text.split(",") if part.strip())
+    unknown = [part for part in chosen if part not in FORMATS]
+    if unknown or not chosen:
+        raise InvalidParameter(
+            f"--format is {text!r}; give geotiff, netcdf or both, as in geotiff,netcdf."
+        )
+    return chosen
+
+
+def _check_folder(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise InvalidParameter(f"--out {out} is a file; give the folder that the maps go to.")
+
+
+def _rows_at(
+    maps: "xr.Dataset",
+    path: Path,
+    x: str | None,
+    y: str | None,
+    crs: str | None,
+    log: Callable[[str], None],
+) -> tuple[str, Any]:
+    from ..sampling import read_places, values_at
+
+    places = read_places(path, x=x, y=y, crs=crs)
+    for note in places.notes:
+        log(note)
+    frame, outside = values_at(maps, places)
+    if outside:
+        log(f"{outside} of {len(places.rows)} rows of {path.name} lie outside the grid.")
+    return f"{maps.attrs['value']}_at_{path.name.split('.')[0]}.csv", frame

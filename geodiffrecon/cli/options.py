@@ -1,0 +1,119 @@
+"""The options that several commands share, each written once."""
+
+# No postponed annotations here: typer reads these at run time.
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Form(StrEnum):
+    """Form of the reports."""
+
+    TERMINAL = "terminal"
+    JSON = "json"
+
+
+class Pooling(StrEnum):
+    """What pooling fine cells into a coarse one means."""
+
+    MEAN = "mean"
+    SUM = "sum"
+
+
+class PointPooling(StrEnum):
+    """What a cell makes of its points."""
+
+    MEAN = "mean"
+    SUM = "sum"
+    COUNT = "count"
+
+
+class Empty(StrEnum):
+    """What a cell without points holds."""
+
+    AUTO = "auto"
+    ZERO = "zero"
+    MISSING = "missing"
+
+
+class Kind(StrEnum):
+    """What values can be."""
+
+    REAL = "real"
+    POSITIVE = "positive"
+    COUNT = "count"
+
+
+class Level(StrEnum):
+    """Level of a nested grid."""
+
+    COARSE = "coarse"
+    FINE = "fine"
+
+
+class Label(StrEnum):
+    """Which end of its interval a stamp marks."""
+
+    START = "start"
+    END = "end"
+
+
+class Device(StrEnum):
+    """Where networks run."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class Consistency(StrEnum):
+    """Whether observed cells keep their value."""
+
+    HARD = "hard"
+    SOFT = "soft"
+    OFF = "off"
+
+
+class Pattern(StrEnum):
+    """Which coarse cells are hidden."""
+
+    FIXED = "fixed"
+    RANDOM = "random"
+    BLOCK = "block"
+
+
+def option(text: str, *names: str, show: str | None = None) -> typer.models.OptionInfo:
+    """Return an option with its help text; `show` names its value in the help."""
+    found = typer.Option(*names, help=text, metavar=show)
+    assert isinstance(found, typer.models.OptionInfo)
+    return found
+
+
+Progress = Annotated[Form, option("Bar and text, or one JSON object per line.", "--progress")]
+Model = Annotated[Path, option("Model directory.", "--model", show="DIR")]
+Seed = Annotated[int, option("Same seed, same result.", "--seed")]
+Variable = Annotated[str | None, option("Variable, where the file has several.", "--variable")]
+External = Annotated[
+    list[Path] | None,
+    option("External features, CSV or NetCDF; may be repeated.", "--external", show="FILE"),
+]
+Bounds = Annotated[
+    tuple[float, float, float, float] | None,
+    option("West, south, east and north edge.", "--bounds", show="W S E N"),
+]
+CalendarTz = Annotated[
+    str | None, option("Zone in which days are cut.", "--calendar-tz", show="ZONE")
+]
+Tz = Annotated[str | None, option("Zone of time stamps that have none.", "--tz", show="ZONE")]
+X = Annotated[str | None, option("Column of x or longitude.", "--x", show="COL")]
+Y = Annotated[str | None, option("Column of y or latitude.", "--y", show="COL")]
+Value = Annotated[str | None, option("Value column, or variable.", "--value", show="COL")]
+EmptyCells = Annotated[Empty, option("What cells without points hold.", "--empty")]
+PointsCrs = Annotated[
+    str | None, option("CRS of the points, such as EPSG:4326, or none.", "--crs", show="CRS")
+]
+FileCrs = Annotated[
+    str | None, option("CRS where the file has none; none for metres.", "--crs", show="CRS")
+]

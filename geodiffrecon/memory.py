@@ -1,0 +1,38 @@
+"""Memory, estimated before it is spent."""
+
+from __future__ import annotations
+
+from .errors import MemoryEstimateExceeded
+
+SHARE = 0.8  # of the free memory that an estimate may reach
+BYTES = 8
+STATISTICS = 8  # arrays of one map's size that exist at once
+
+
+def check_maps(frames: int, shape: tuple[int, int], draws: int) -> None:
+    """Refuse a reconstruction that would not fit into the free memory.
+
+    Raises
+    ------
+    MemoryEstimateExceeded
+        With the estimate, the free memory, and what to reduce.
+    """
+    rows, columns = shape
+    needed = frames * rows * columns * BYTES * (STATISTICS + draws)
+    free = free_memory()
+    if free and needed > SHARE * free:
+        raise MemoryEstimateExceeded(
+            f"{frames} maps of {rows} x {columns} cells with {draws} draws kept need about "
+            f"{needed / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free; reconstruct fewer "
+            "times at once (--time FROM TO) or keep fewer draws."
+        )
+
+
+def free_memory() -> int:
+    """Return the free memory in bytes, 0 where the system does not tell."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            fields = dict(line.split(":", 1) for line in lines)
+        return int(fields["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return 0

@@ -1,0 +1,1 @@
+"""Other ways to make the same maps, to be compared with."""

@@ -1,0 +1,193 @@
+"""The variable of one model: its name, grid, step and kind, and what fits it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from .cube import make_cube
+from .errors import GridMismatch, InvalidParameter, InvalidTime, NoObservations
+from .grid import NestedGrid
+from .steps import TimeStep
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from numpy.typing import NDArray
+
+    from .summary import Summary
+
+
+@dataclass(frozen=True)
+class Variable:
+    """What a model is about.
+
+    Parameters
+    ----------
+    name : str
+        Of the main variable of its cubes.
+    grid : NestedGrid
+        Coarse and fine.
+    freq, calendar_tz : str
+        Step and time zone of its cubes.
+    aggregation : {"mean", "sum"}
+        How fine values make a coarse one.
+    attrs : dict of str
+        ``units`` and ``long_name`` where known.
+    """
+
+    name: str
+    grid: NestedGrid
+    freq: str
+    calendar_tz: str
+    aggregation: str
+    attrs: dict[str, str]
+
+    @classmethod
+    def of_history(cls, history: xr.Dataset, aggregation: str | None) -> Variable:
+        """Read the variable off a fine cube; `aggregation` overrides what the cube says.
+
+        Raises
+        ------
+        GridMismatch, InvalidParameter
+            If the cube is not a fine one, or the aggregation unknown.
+        """
+        level = history.attrs.get("level")
+        if level != "fine":
+            raise GridMismatch(
+                f"fit needs a fine-level cube, not level {level!r}; read the history with "
+                "open_history(path, factor=N)."
+            )
+        chosen = aggregation or str(history.attrs["aggregation"])
+        if chosen not in ("mean", "sum"):
+            raise InvalidParameter(f"aggregation must be mean or sum, not {chosen!r}.")
+        name = str(history.attrs["value"])
+        found = history[name].attrs
+        attrs = {key: str(found[key]) for key in ("units", "long_name") if key in found}
+        zone = str(history.attrs.get("calendar_tz", "UTC"))
+        return cls(name, NestedGrid.of(history), str(history.attrs["freq"]), zone, chosen, attrs)
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> Variable:
+        """Rebuild a variable from its JSON form."""
+        return cls(**{**stored, "grid": NestedGrid.from_dict(stored["grid"])})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the variable as JSON types."""
+        plain = {key: getattr(self, key) for key in self.__dataclass_fields__}
+        return {**plain, "grid": self.grid.to_dict()}
+
+    def values(self, cube: xr.Dataset) -> NDArray[np.float32]:
+        """Return the main values (T, rows, columns) of a cube, whatever their name in it."""
+        return cube[str(cube.attrs["value"])].to_numpy().astype(np.float32)
+
+    def instant(self, text: str) -> np.datetime64:
+        """Return a time given as text in UTC; without a zone it is in the variable's own.
+
+        Raises
+        ------
+        InvalidTime
+            If it is no time.
+        """
+        try:
+            stamp = pd.Timestamp(text)
+        except ValueError as error:
+            raise InvalidTime(
+                f"{text!r} is not a time; write it as 2024-01-31 or ISO 8601."
+            ) from error
+        stamp = stamp.tz_localize(self.calendar_tz) if stamp.tzinfo is None else stamp
+        return np.datetime64(stamp.tz_convert("UTC").tz_localize(None), "ns")
+
+    def check_kind(self, kind: str, known: NDArray[np.floating]) -> None:
+        """Refuse a kind that the `known` values contradict.
+
+        Raises
+        ------
+        InvalidParameter
+            If values lie below the bound of the kind, or sums have no shares.
+        """
+        low = float(known.min())
+        if kind != "real" and low < 0:
+            raise InvalidParameter(
+                f"kind is {kind}, but the history has values down to {low:g}; use --kind real or "
+                "mend the values."
+            )
+        if self.aggregation == "sum" and kind == "real":
+            raise InvalidParameter(
+                f"Sums of real values (down to {low:g}) have no shares; use aggregation mean, or "
+                "kind positive where nothing is below zero."
+            )
+
+    def check_observations(self, observations: xr.Dataset) -> None:
+        """Refuse a cube of another level, grid or step.
+
+        Raises
+        ------
+        GridMismatch, InvalidTime, NoObservations
+            One sentence with what was seen.
+        """
+        level = observations.attrs.get("level")
+        if level != "coarse":
+            raise GridMismatch(
+                f"reconstruct needs a coarse-level cube, not level {level!r}; bin points with "
+                "level='coarse'."
+            )
+        self.grid.check_same(NestedGrid.of(observations), "observations")
+        freq = str(observations.attrs["freq"])
+        own, other = (TimeStep.parse(f, tz=self.calendar_tz) for f in (self.freq, freq))
+        if own != other:
+            raise InvalidTime(
+                f"The observations have steps of {freq}, the model of {self.freq}; bin them with "
+                f"freq {self.freq}."
+            )
+        if not np.isfinite(self.values(observations)).any():
+            raise NoObservations(
+                "Every value of the observations is missing; check the column or variable, its "
+                "missing-value code and the time range."
+            )
+
+    def frames(
+        self, times: NDArray[np.datetime64], asked: tuple[str, str] | None
+    ) -> NDArray[np.int64]:
+        """Return the indices of `times` from the first to the last time asked for.
+
+        Raises
+        ------
+        NoObservations
+            If there is none.
+        """
+        if asked is None:
+            return np.arange(len(times))
+        first, last = (self.instant(text) for text in asked)
+        frames = np.flatnonzero((times >= first) & (times <= last))
+        if not len(frames):
+            raise NoObservations(
+                f"No observation lies between {asked[0]} and {asked[1]}; the file covers "
+                f"{times[0]}Z to {times[-1]}Z."
+            )
+        return frames
+
+    def maps(
+        self,
+        summary: Summary,
+        times: NDArray[np.datetime64],
+        n_obs: NDArray[np.integer],
+        *,
+        draws: NDArray[np.float64] | None,
+        attrs: dict[str, Any],
+    ) -> xr.Dataset:
+        """Return the maps that users get: statistics, counts and, if given, draws (K, F, ...)."""
+        maps = make_cube(
+            summary.mean.astype(np.float32), times, self.grid, value=self.name, level="fine",
+            freq=self.freq, aggregation=self.aggregation, calendar_tz=self.calendar_tz,
+            n_obs=n_obs.astype(np.int32), value_attrs=self.attrs, attrs=attrs,
+        )  # fmt: skip
+        dims = maps[self.name].dims
+        for name, values in {"std": summary.std, **summary.quantiles}.items():
+            maps[f"{self.name}_{name}"] = (dims, values.astype(np.float32), dict(self.attrs))
+        if draws is not None:
+            axes = ("realization", *dims)
+            maps[f"{self.name}_draws"] = (axes, draws.astype(np.float32), dict(self.attrs))
+        return maps

@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+
+from geodiffrecon.calendar import Calendar
+from geodiffrecon.errors import InvalidParameter
+
+
+def hours(first, last):
+    return np.arange(first, last, dtype="datetime64[h]").astype("datetime64[ns]")
+
+
+def test_only_cycles_that_were_seen_whole_are_used():
+    short = Calendar.seen_in(hours("2024-01-01", "2024-01-05"))
+    assert not (short.slot or short.weekend or short.weekday or short.season)
+    month = Calendar.seen_in(hours("2024-01-01", "2024-02-01"))
+    assert month.slot
+    assert month.weekday
+    assert not month.season
+    year = Calendar.seen_in(hours("2023-01-01", "2024-01-02"))
+    assert year.season
+
+
+def test_slots_follow_the_local_clock():
+    calendar = Calendar.seen_in(hours("2024-01-01", "2024-01-15"), tz="Asia/Shanghai")
+    midnight = np.array(["2024-01-03T16:00"], "datetime64[ns]")
+    assert calendar.slots(midnight)[0] == 0
+
+
+def test_slots_follow_daylight_saving():
+    calendar = Calendar.seen_in(hours("2024-03-01", "2024-04-15"), tz="Europe/Berlin")
+    noon = np.array(["2024-03-10T11:00", "2024-04-10T10:00"], "datetime64[ns]")
+    assert list(calendar.slots(noon)) == [12, 12]
+
+
+def test_holidays_are_named_by_country():
+    days = np.arange("2022-01-01", "2024-01-01", dtype="datetime64[D]").astype("datetime64[ns]")
+    plain, chinese = Calendar.seen_in(days), Calendar.seen_in(days, country="CN")
+    assert chinese.context(days).shape[1] == plain.context(days).shape[1] + 1
+    assert 5 < chinese.context(days)[:, -1].sum() < 80
+
+
+@pytest.mark.parametrize(("tz", "country"), [("Mars/Olympus", None), ("UTC", "XX")])
+def test_unknown_names_are_refused_with_the_name(tz, country):
+    with pytest.raises(InvalidParameter, match="Mars/Olympus|XX"):
+        Calendar.seen_in(hours("2024-01-01", "2024-01-15"), tz=tz, country=country)
+
+
+def test_context_is_bounded():
+    times = hours("2023-01-01", "2024-03-01")
+    assert np.abs(Calendar.seen_in(times).context(times)).max() <= 1.0 + 1e-6
