@@ -147,9 +147,11 @@ PRESETS: dict[str, Settings] = {
     "default": Settings(
         completion_mean=Layer(widths=(64,), d=32, layers=1, dropout=0.3, steps=400),
         refinement_mean=Layer(widths=(64,), d=0, dropout=0.4, steps=600),
-        completion_diffusion=Layer(widths=(64, 96), d=32, dropout=0.1, steps=1200),
+        completion_diffusion=Layer(
+            widths=(48, 96), blocks=1, d=32, layers=1, dropout=0.1, steps=800
+        ),
         refinement_diffusion=Layer(
-            widths=(48, 96), d=16, layers=1, dropout=0.1, steps=1200, batch=32
+            widths=(32, 64), blocks=1, d=16, layers=1, dropout=0.1, steps=800
         ),
     ),
     "tiny": Settings(
@@ -178,10 +180,10 @@ PRESETS: dict[str, Settings] = {
         pattern=12,
         members=1,
         completion_diffusion=Layer(
-            widths=(64, 128), d=64, layers=2, dropout=0.1, steps=1500, rate=1e-3
+            widths=(48, 96), blocks=1, d=32, layers=2, dropout=0.1, steps=800, rate=1e-3
         ),
         refinement_diffusion=Layer(
-            widths=(32, 64, 128), d=32, layers=2, dropout=0.1, steps=1500, rate=5e-4
+            widths=(24, 48, 96), blocks=1, d=32, layers=2, dropout=0.1, steps=1200, rate=5e-4
         ),
         joint_steps=100,
         chain=Chain(levels=100, prediction="eps", sampler="ancestral", steps=100),

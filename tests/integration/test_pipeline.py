@@ -5,13 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 
 import geodiffrecon as gdr
 from geodiffrecon import demo
 from geodiffrecon.cf import read_netcdf
+from geodiffrecon.cli.inputs import PointOptions, open_observations
 from geodiffrecon.cube import aggregate
 from geodiffrecon.errors import NoObservations
 from geodiffrecon.metrics import mae
+from geodiffrecon.progress import silent
 from geodiffrecon.rivals.idw import idw_maps
 
 from .conftest import geodiffrecon, history_cube
@@ -40,6 +43,39 @@ def test_five_lines_from_a_geodataframe_to_files(small, model, tmp_path):
     assert len(written) == 6
     xr_maps = read_netcdf(gdr.write_netcdf(maps, tmp_path / "pm25.nc"))
     np.testing.assert_array_equal(xr_maps["pm25"], maps["pm25"])
+
+
+@pytest.mark.parametrize("suffix", ["gpkg", "shp", "geojson", "parquet", "csv.gz"])
+def test_every_points_format_gives_the_same_observations(small, model, tmp_path, suffix):
+    import geopandas as gpd
+
+    table, path = pd.read_csv(small.points), tmp_path / f"points.{suffix}"
+    if suffix == "csv.gz":
+        table.to_csv(path, index=False)
+    else:
+        place = gpd.points_from_xy(table["lon"], table["lat"], crs="EPSG:4326")
+        gdf = gpd.GeoDataFrame(table, geometry=place)
+        gdf.to_parquet(path) if suffix == "parquet" else gdf.to_file(path)
+    cubes = [
+        open_observations(source, model, PointOptions(), progress=silent)
+        for source in (small.points, path)
+    ]
+    xr.testing.assert_equal(*cubes)
+
+
+def test_a_fine_cube_is_pooled_and_is_no_points(small, model):
+    cube = open_observations(small.history, model, PointOptions(), progress=silent)
+    assert cube.attrs["level"] == "coarse"
+    assert set(cube.data_vars) == {"pm25"}
+    np.testing.assert_allclose(cube["pm25"], aggregate(read_netcdf(small.history))["pm25"])
+
+
+def test_points_may_be_counted_and_named_otherwise(small, model):
+    options = PointOptions(value="lat", agg="sum", empty="zero")
+    cube = open_observations(small.points, model, options, progress=silent)
+    assert set(cube.data_vars) == {"pm25", "pm25_n_obs"}
+    counted = open_observations(small.points, model, PointOptions(agg="count"), progress=silent)
+    np.testing.assert_array_equal(counted["pm25"], counted["pm25_n_obs"])
 
 
 def test_points_in_another_crs_give_the_same_maps(small, model):

@@ -11,7 +11,7 @@ def hours(first, last):
 
 def test_only_cycles_that_were_seen_whole_are_used():
     short = Calendar.seen_in(hours("2024-01-01", "2024-01-05"))
-    assert not (short.slot or short.weekend or short.weekday or short.season)
+    assert not any((short.slot, short.weekend, short.weekday, short.season))
     month = Calendar.seen_in(hours("2024-01-01", "2024-02-01"))
     assert month.slot
     assert month.weekday
@@ -41,7 +41,7 @@ def test_holidays_are_named_by_country():
 
 @pytest.mark.parametrize(("tz", "country"), [("Mars/Olympus", None), ("UTC", "XX")])
 def test_unknown_names_are_refused_with_the_name(tz, country):
-    with pytest.raises(InvalidParameter, match="Mars/Olympus|XX"):
+    with pytest.raises(InvalidParameter, match=tz if tz != "UTC" else country):
         Calendar.seen_in(hours("2024-01-01", "2024-01-15"), tz=tz, country=country)
 
 

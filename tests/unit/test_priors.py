@@ -124,7 +124,7 @@ def test_coloured_noise_has_the_covariance(dense):
 
 
 def test_simulations_keep_observed_cells_and_have_the_kriging_variance():
-    field, place = simulated(200, 4, 4)
+    field, _ = simulated(200, 4, 4)
     times = np.arange(200).astype("datetime64[D]").astype("datetime64[ns]")
     fine = np.exp(field).reshape(200, 4, 4).repeat(2, 1).repeat(2, 2).astype(np.float32)
     record = Record(times, fine, 2, "mean")
