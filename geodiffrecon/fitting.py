@@ -20,7 +20,7 @@ from .evidence import Verdict, calibrate, completion_error, draw_error, fine_err
 from .priors.prior import Prior, PriorSettings
 from .progress import Progress, silent
 from .reconstruction import Reconstructor
-from .rehearsal import Rehearsal, rehearse, trials
+from .rehearsal import Rehearsal, Source, rehearse, trials
 from .residuals import DiffusionLoss, Residuals, cross_fitted
 from .schedule import noise_levels
 from .stages import ResidualDiffusion
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from .training import Batch
 
 CHECK_PAIRS = 256
+YEAR_NS = 365 * 86_400 * 10**9
 GATE_FRAMES = 64
 SEGMENT_DAYS = 1.5
 JOINT_BATCH = 32
@@ -109,11 +110,15 @@ class Fitting:
         day = self.calendar.n_slots
         self._block = max(4, day // 8)
         folds = max(2, self.settings.members)
-        self.split = split_in_time(self.record.complete, block=day, folds=folds)
+        self.split = split_in_time(
+            self.record.complete, block=day, folds=folds,
+            year=round(YEAR_NS / self.calendar.step_ns) if self.calendar.season else 0,
+            gap=self.settings.history,
+        )  # fmt: skip
         self._chosen = self._select()
         rehearsal = self._rehearse(self.split.fold)
         bare = model = self._skeleton(rehearsal.priors[-1])
-        self._trials = trials(self.record, self.context, self.cells, points=False, seed=self.seed)
+        self._trials = trials(self._source, points=False, seed=self.seed)
         means, joint = None, False
         if self.settings.mean:
             means = self._train_means(rehearsal, self.split.fold)
@@ -140,7 +145,8 @@ class Fitting:
     def _prior(self, fold: NDArray[np.int64]) -> Prior:
         if not self.settings.prior:
             return Prior.flat(self.record, self.calendar, fold >= 0)
-        return Prior.fit(self.record, self.calendar, self.kind, fold, self._chosen)
+        prior = Prior.fit(self.record, self.calendar, self.kind, fold, self._chosen)
+        return replace(prior, point_noise=self._noise)
 
     def _rehearse(self, fold: NDArray[np.int64]) -> Rehearsal:
         """Let every block of `fold` be believed by a prior that was fitted without it."""
@@ -149,11 +155,20 @@ class Fitting:
         priors = [self._prior(np.where(fold == k, -1, fold)) for k in blocks]
         fit = np.where(fold >= 0, fold, len(blocks)) if len(blocks) else np.zeros_like(fold)
         return rehearse(
-            self.record, self.context, self.cells, [*priors, self._prior(fold)], fit,
+            self._source, [*priors, self._prior(fold)], fit,
             variants=self.settings.variants,
             segment=max(4, round(SEGMENT_DAYS * self.calendar.n_slots)),
             points=self._points, seed=self.seed,
         ).to(self.device)  # fmt: skip
+
+    @property
+    def _noise(self) -> float:
+        """Relative error of points: only a field with a natural zero has one."""
+        return self.settings.point_noise if self.kind == "positive" else 0.0
+
+    @property
+    def _source(self) -> Source:
+        return Source(self.record, self.context, self.cells, self._noise)
 
     @property
     def _points(self) -> bool:
@@ -198,17 +213,11 @@ class Fitting:
         return found
 
     def _gate_means(self, model: Reconstructor, means: Means) -> Reconstructor:
-        """Keep each stage's mean if it gains; refinement is judged on complete coarse maps."""
-        frames, some = self._gate_frames(), self._trials
-        complete = [
-            replace(some[0], observations=replace(some[0].observations, coarse=some[0].coarse))
-        ]
-        for stage, error, judged in (
-            ("completion", completion_error, some),
-            ("refinement", fine_error, complete),
-        ):
+        """Keep each stage's mean if it gains, refinement over the completion that was kept."""
+        frames = self._gate_frames()
+        for stage, error in (("completion", completion_error), ("refinement", fine_error)):
             tried = replace(model, **{stage: getattr(means, stage)})
-            scores = [error(candidate, judged, frames) for candidate in (model, tried)]
+            scores = [error(candidate, self._trials, frames) for candidate in (model, tried)]
             model = tried if self._kept(f"{stage} mean", "MAE", scores) else model
         return model
 
@@ -234,7 +243,7 @@ class Fitting:
             optimise(
                 both,
                 _loss_of(learn.joint, both, learn),
-                steps=self.settings.joint_steps, rate=self.settings.refinement_mean.rate / 4,
+                steps=self.settings.joint_steps, rate=self.settings.refinement_mean.rate / 10,
                 seed=learn.pool.seed,
                 until=self._until(budget), progress=self.progress,
                 label=f"joint training {member + 1} of {self.settings.members}",
@@ -321,7 +330,7 @@ class Fitting:
         held = calibrate(model, self._trials, frames)
         if not self._points:
             return {"hard": held, "soft": held}
-        points = trials(self.record, self.context, self.cells, points=True, seed=self.seed + 7)
+        points = trials(self._source, points=True, seed=self.seed + 7)
         return {"hard": held, "soft": calibrate(model, points, frames)}
 
     def _refit(self, model: Reconstructor, means: Means | None, joint: bool) -> Reconstructor:

@@ -88,6 +88,8 @@ class Settings:
         Networks of the mean layer; each leaves out one block of time, which cross-fits the rest.
     variants : int
         Mask patterns of the training series.
+    point_noise : float
+        Relative error of one point observation of a positive field: instrument and site.
     window, overlap : int
         Lattice of windows in coarse cells, see `WindowLattice`.
     completion_mean, refinement_mean, completion_diffusion, refinement_diffusion : Layer
@@ -109,6 +111,7 @@ class Settings:
     pattern: int = 16
     members: int = 3
     variants: int = 12
+    point_noise: float = 0.1
     window: int = 16
     overlap: int = 4
     completion_mean: Layer = field(default_factory=Layer)

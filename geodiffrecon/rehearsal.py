@@ -33,6 +33,47 @@ PATTERNS_TRIED: tuple[tuple[Pattern, float], ...] = (
 
 
 @dataclass(frozen=True)
+class Source:
+    """What is rehearsed: a complete record, its features, and the noise of its points.
+
+    Parameters
+    ----------
+    record : Record
+        Complete fine history.
+    context, cells : array (T, E) and (S, I, J)
+        Features of every frame and of every coarse cell.
+    noise : float
+        Relative error of a point observation; half of its variance stays with the place.
+    """
+
+    record: Record
+    context: NDArray[np.float32]
+    cells: NDArray[np.float32]
+    noise: float
+
+    def as_cells(self, seen: NDArray[np.bool_]) -> Observations:
+        """Observe the coarse cells `seen` (T, I, J)."""
+        values = np.where(seen, self.record.coarse, np.nan)
+        return Observations(self.record.times, values, self.context, self.cells)
+
+    def as_points(self, seen: NDArray[np.bool_], rng: np.random.Generator) -> Observations:
+        """Observe a few fixed fine cells of every coarse cell `seen` in place of its mean."""
+        record = self.record
+        blocks = to_blocks(record.fine.astype(np.float64), record.factor)  # (T, P, N N)
+        size = (int(blocks.shape[1]), int(blocks.shape[2]))
+        n_obs = rng.integers(1, POINTS_PER_CELL + 1, size=(size[0],))
+        rank = rng.random(size).argsort(axis=1).argsort(axis=1)
+        weight = (rank < n_obs[:, None]) / n_obs[:, None]
+        values = (blocks * weight).sum(-1)  # (T, P)
+        own = rng.standard_normal((2, *values.shape))
+        own[0] = own[0, :1]  # the part that stays with the place
+        values = values * (1 + self.noise * (own[0] + own[1]) / np.sqrt(2 * n_obs)).clip(0.1)
+        count = np.broadcast_to(np.reshape(n_obs, (1, *seen.shape[1:])), seen.shape)
+        values = np.where(seen, values.reshape(seen.shape), np.nan)
+        return Observations(record.times, values, self.context, self.cells, count)
+
+
+@dataclass(frozen=True)
 class Rehearsal:
     """Training series with honest beliefs, and the priors that held them.
 
@@ -56,9 +97,7 @@ class Rehearsal:
 
 
 def rehearse(
-    record: Record,
-    context: NDArray[np.float32],
-    cells: NDArray[np.float32],
+    source: Source,
     priors: list[Prior],
     fit: NDArray[np.int64],
     *,
@@ -72,8 +111,9 @@ def rehearse(
     With `points`, every second view observes a few fine cells in place of a coarse mean, as
     stations do.
     """
+    record = source.record
     views = [
-        _view(record, context, cells, seed * 1000 + v, segment, points=points and v % 2 == 1)
+        _view(source, seed * 1000 + v, segment, points=points and v % 2 == 1)
         for v in range(variants)
     ]
     anomalies, errors, means, spreads = [], [], [], []
@@ -100,64 +140,26 @@ def rehearse(
     return Rehearsal(series, priors, fit)
 
 
-def trials(
-    record: Record,
-    context: NDArray[np.float32],
-    cells: NDArray[np.float32],
-    *,
-    points: bool,
-    seed: int,
-) -> list[Trial]:
+def trials(source: Source, *, points: bool, seed: int) -> list[Trial]:
     """Return validation trials of every pattern; as points (soft) or as coarse cells (hard)."""
-    coarse = record.coarse
-    fine = record.fine.astype(np.float64)
+    coarse = source.record.coarse
+    fine = source.record.fine.astype(np.float64)
     found = []
     for number, (pattern, missing) in enumerate(PATTERNS_TRIED):
         seen = observation_mask(pattern, missing, len(coarse), coarse.shape[1:], seed + number)
         if points:
-            rng = np.random.default_rng([seed, number])
-            observations = _as_points(record, context, cells, seen, rng)
+            observations = source.as_points(seen, np.random.default_rng([seed, number]))
         else:
-            observations = Observations(
-                record.times, np.where(seen, coarse, np.nan), context, cells
-            )
+            observations = source.as_cells(seen)
         found.append(Trial(observations, not points, coarse, fine))
     return found
 
 
-def _view(
-    record: Record,
-    context: NDArray[np.float32],
-    cells: NDArray[np.float32],
-    seed: int,
-    segment: int,
-    *,
-    points: bool,
-) -> Observations:
+def _view(source: Source, seed: int, segment: int, *, points: bool) -> Observations:
     rng = np.random.default_rng(seed)
-    coarse = record.coarse
-    seen = mask_series(rng, len(coarse), coarse.shape[1:], segment=segment)
-    if points:
-        return _as_points(record, context, cells, seen, rng)
-    return Observations(record.times, np.where(seen, coarse, np.nan), context, cells)
-
-
-def _as_points(
-    record: Record,
-    context: NDArray[np.float32],
-    cells: NDArray[np.float32],
-    seen: NDArray[np.bool_],
-    rng: np.random.Generator,
-) -> Observations:
-    """Observe a few fixed fine cells of every coarse cell in place of its mean."""
-    blocks = to_blocks(record.fine.astype(np.float64), record.factor)  # (T, P, N N)
-    size = (int(blocks.shape[1]), int(blocks.shape[2]))
-    n_obs = rng.integers(1, POINTS_PER_CELL + 1, size=(size[0],))
-    rank = rng.random(size).argsort(axis=1).argsort(axis=1)
-    weight = (rank < n_obs[:, None]) / n_obs[:, None]
-    values = (blocks * weight).sum(-1).reshape(seen.shape)
-    count = np.broadcast_to(np.reshape(n_obs, (1, *seen.shape[1:])), seen.shape)
-    return Observations(record.times, np.where(seen, values, np.nan), context, cells, count)
+    shape = source.record.coarse.shape
+    seen = mask_series(rng, shape[0], shape[1:], segment=segment)
+    return source.as_points(seen, rng) if points else source.as_cells(seen)
 
 
 def _error(prior: Prior, view: Observations) -> Array:

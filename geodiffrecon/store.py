@@ -242,6 +242,7 @@ def _pack_prior(prior: Prior) -> tuple[dict[str, Any], Arrays]:
         "shape": list(prior.shape),
         "factor": prior.factor,
         "fine_level": list(prior.fine_level),
+        "point_noise": prior.point_noise,
     }
     if prior.completion is not None:
         kriging = prior.completion
@@ -283,6 +284,7 @@ def _unpack_prior(meta: Mapping[str, Any], arrays: Arrays) -> Prior:
         Transform(meta["kind"]), Calendar(**meta["calendar"]), (rows, columns), meta["factor"],
         Climatology(arrays["prior.climatology"], arrays["prior.spread"]),
         completion, refinement, arrays["prior.representativeness"], (low, high),
+        meta["point_noise"],
     )  # fmt: skip
 
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 Pattern = Literal["fixed", "random", "block"]
 PATTERNS: tuple[str, ...] = get_args(Pattern)
+MIN_FRAMES = 40  # complete maps below which nothing is fitted
+HALF_MONTHS = 24  # in a year
 OUTAGE_TOTAL = 20.0  # a map whose usual total is above this is never all zero by chance
 
 
@@ -126,31 +128,63 @@ class Split:
             "train_start": times[learn[0]],
             "train_end": times[learn[-1]] + step,
             "validation_start": times[later[0]],
-            "end": times[later[-1]] + step,
+            "end": times[max(learn[-1], later[-1])] + step,
         }
         return {name: f"{stamp.astype('datetime64[s]')}Z" for name, stamp in ends.items()}
 
 
 def split_in_time(
-    complete: NDArray[np.bool_], *, block: int, validation: float = 0.25, folds: int = 3
+    complete: NDArray[np.bool_],
+    *,
+    block: int,
+    validation: float = 0.25,
+    folds: int = 3,
+    year: int = 0,
+    gap: int = 0,
 ) -> Split:
-    """Split complete frames (T,) in time: the last `validation` share validates.
+    """Split complete frames (T,) in time: the last part of the record validates.
 
-    Validation alternates between gating and calibration in blocks of `block` frames.
+    Validation alternates between gating and calibration in blocks of `block` frames. With `year`
+    frames to a year and a record of a year and a half, every second half-month of the last year
+    validates, so that errors are calibrated in every season; `gap` frames at the edges of what
+    still trains between them are left out.
     """
     usable = np.flatnonzero(complete)
-    if len(usable) < 40:
+    if len(usable) < MIN_FRAMES:
         raise NoObservations(
             f"The history has {len(usable)} complete fine maps before the end of training; "
-            "at least 40 are needed. Give a longer history or a later --until."
+            f"at least {MIN_FRAMES} are needed. Give a longer history or a later --until."
         )
+    if year and usable[-1] - usable[0] >= 1.5 * year:
+        return _seasonal_split(usable, len(complete), folds, year, gap)
     cut = usable[int(len(usable) * (1 - validation))]
     train, rest = usable[usable < cut], usable[usable >= cut]
     block = max(1, min(block, len(rest) // 4))
-    odd = ((rest - cut) // block) % 2 == 1
-    gate, calibrate = (np.zeros(len(complete), bool) for _ in range(2))
-    gate[rest[~odd]], calibrate[rest[odd]] = True, True
-    return Split(contiguous_folds(train, len(complete), folds), gate, calibrate)
+    return _split(train, rest, (rest - cut) // block, len(complete), folds)
+
+
+def _seasonal_split(
+    usable: NDArray[np.int64], length: int, folds: int, year: int, gap: int
+) -> Split:
+    start, block = int(usable[-1]) + 1 - year, max(2 * gap + 1, year // HALF_MONTHS)
+    number, within = (usable - start) // block, (usable - start) % block
+    last_year, validates = usable >= start, number % 2 == 0
+    edge = (within < gap) | (within >= block - gap)
+    train = usable[~last_year | (~validates & ~edge)]
+    rest = usable[last_year & validates]
+    return _split(train, rest, number[last_year & validates] // 2, length, folds)
+
+
+def _split(
+    train: NDArray[np.int64],
+    rest: NDArray[np.int64],
+    number: NDArray[np.int64],
+    length: int,
+    folds: int,
+) -> Split:
+    gate, calibrate = (np.zeros(length, bool) for _ in range(2))
+    gate[rest[number % 2 == 0]], calibrate[rest[number % 2 == 1]] = True, True
+    return Split(contiguous_folds(train, length, folds), gate, calibrate)
 
 
 def contiguous_folds(used: NDArray[np.int64], length: int, folds: int) -> NDArray[np.int64]:

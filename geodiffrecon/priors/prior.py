@@ -70,6 +70,8 @@ class Prior:
         single point that stands for its cell.
     fine_level : tuple of float
         Mean and spread of all fine values in raw units (what the flat prior starts from).
+    point_noise : float
+        Relative error of one point observation, beyond standing for its cell.
     """
 
     transform: Transform
@@ -81,6 +83,7 @@ class Prior:
     refinement: ShareRefinement | OffsetRefinement | None
     representativeness: NDArray[np.float64]
     fine_level: tuple[float, float]
+    point_noise: float = 0.0
 
     @classmethod
     def select(
@@ -168,7 +171,9 @@ class Prior:
         self, coarse: NDArray[np.floating], n_obs: NDArray[np.integer]
     ) -> NDArray[np.float64]:
         """Return the variance (T, I, J) of anomalies that `n_obs` points stand for."""
-        single = self.representativeness / self.spread**2
+        value = np.nan_to_num(coarse.astype(np.float64))
+        own = (self.point_noise * value * self.transform.slope(value)) ** 2
+        single = (self.representativeness + own) / self.spread**2
         return np.where(np.isfinite(coarse), single / np.maximum(n_obs, 1), 0.0)
 
     def complete(

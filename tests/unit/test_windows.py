@@ -69,6 +69,15 @@ def test_split_keeps_order_and_alternates_validation():
     assert (split.all_folds >= 0).all()
 
 
+def test_a_long_record_validates_in_every_season():
+    split = split_in_time(np.ones(730, bool), block=1, folds=2, year=365, gap=3)
+    later = split.gate | split.calibrate
+    assert not later[:365].any()
+    assert all(later[365 + q : 365 + q + 91].any() for q in (0, 91, 182, 273))
+    near = np.convolve(later, np.ones(7), "same") > 0
+    assert not (near & split.train)[365 + 3 :].any()
+
+
 def test_split_needs_some_record():
     with pytest.raises(NoObservations, match="12 complete"):
         split_in_time(np.arange(50) < 12, block=5)
