@@ -102,7 +102,7 @@ class Reconstructor:
     def history(self) -> int:
         """Frames before the current one that can change its map."""
         kriging = max(self.prior.completion.lags) if self.prior.completion else 0
-        return max(self.coarse_lags) + max(kriging, max(self.fine_lags))
+        return kriging + max(self.coarse_lags) + max(self.fine_lags)
 
     @property
     def step_ns(self) -> int:
