@@ -64,7 +64,7 @@ class Calendar:
         sub_daily = step < DAY
         return cls(
             step_ns=int(step / np.timedelta64(1, "ns")),
-            tz=_known_zone(tz),
+            tz=known_zone(tz),
             slot=bool(sub_daily and days >= DAYS_FOR_SLOT),
             weekend=bool(step <= DAY and days >= DAYS_FOR_WEEKEND),
             weekday=bool(step <= DAY and days >= DAYS_FOR_WEEKDAY),
@@ -150,7 +150,8 @@ def _harmonics(phase: NDArray[np.float64], order: int) -> NDArray[np.float64]:
     return np.concatenate([np.sin(angle), np.cos(angle)], axis=1)
 
 
-def _known_zone(tz: str) -> str:
+def known_zone(tz: str) -> str:
+    """Return `tz` if it is an IANA name, else raise InvalidParameter."""
     from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
     try:
@@ -172,3 +173,15 @@ def _known_country(country: str | None) -> str | None:
             f"Country code {country!r} has no holiday calendar; give an ISO code such as CN or US."
         )
     return country
+
+
+def iso(time: np.datetime64) -> str:
+    """Return a UTC time in ISO 8601 with its Z.
+
+    Examples
+    --------
+    >>> iso(np.datetime64("2024-01-31T06:00"))
+    '2024-01-31T06:00:00Z'
+    """
+    text = np.datetime_as_string(time.astype("datetime64[ms]"))
+    return str(text).removesuffix(".000") + "Z"

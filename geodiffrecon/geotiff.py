@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from .calendar import iso
 from .cf import ascii_units
 from .grid import NestedGrid, level_of
 from .outputs import provenance, whole_files
@@ -181,7 +182,7 @@ def _write_band(
     target.set_band_description(band, f"{stack.name} {statistic} {stack.labels[step]}")
     target.set_band_unit(band, "1" if statistic == "n_obs" else stack.units)
     # Every further item would be parsed 366 times before the first band shows.
-    target.update_tags(band, TIME=_iso(stack.times[step]))
+    target.update_tags(band, TIME=iso(stack.times[step]))
 
 
 def _tiles(rows: int, cols: int, x_key: str, y_key: str) -> dict[str, int]:
@@ -221,8 +222,3 @@ def _stack_options(rows: int, cols: int) -> dict[str, Any]:
         "BIGTIFF": "IF_SAFER",
         **_tiles(rows, cols, "BLOCKXSIZE", "BLOCKYSIZE"),
     }
-
-
-def _iso(time: np.datetime64) -> str:
-    text = np.datetime_as_string(time.astype("datetime64[ms]"))
-    return str(text).removesuffix(".000") + "Z"

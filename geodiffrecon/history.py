@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from .axes import crop_box, geobox, parse_crs
-from .calendar import _known_zone
+from .calendar import known_zone
 from .cube import make_cube
 from .errors import GridMismatch, InvalidParameter, InvalidTime, MissingCRS, NoObservations
 from .grid import NestedGrid
@@ -259,7 +259,7 @@ def _cube(
     empty: Empty,
     progress: Progress,
 ) -> xr.Dataset:
-    tz = _known_zone(calendar_tz or str(source.attrs.get("calendar_tz", "UTC")))
+    tz = known_zone(calendar_tz or str(source.attrs.get("calendar_tz", "UTC")))
     how = aggregation or str(source.attrs.get("aggregation", "mean"))
     order, step = _steps(source, tz, freq)
     progress(0, 1, "reading maps")

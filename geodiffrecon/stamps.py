@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .calendar import _known_zone
+from .calendar import known_zone
 from .errors import InvalidParameter, InvalidTime
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def checked_zone(tz: str) -> str:
         return tz if ":" in tz else f"{tz[:3]}:{tz[3:]}"
     if not tz:
         raise InvalidParameter("Time zone is empty; give an IANA name such as Asia/Shanghai.")
-    return _known_zone(tz)
+    return known_zone(tz)
 
 
 def _as_arrow(values: Any) -> Any:

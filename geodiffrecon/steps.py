@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from .calendar import _known_zone
+from .calendar import known_zone
 from .errors import InvalidParameter, InvalidTime
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class TimeStep:
             raise _unknown_frequency(freq) from error
         if offset is None or offset.n < 1:
             raise _unknown_frequency(freq)
-        return _from_offset(offset, freq, _known_zone(tz))
+        return _from_offset(offset, freq, known_zone(tz))
 
     @classmethod
     def infer(cls, times: Times, *, tz: str = "UTC") -> TimeStep:
@@ -88,7 +88,7 @@ class TimeStep:
         shortest = int(lengths.min())
         candidates = [_infer_fixed(stamps, shortest)] if shortest < DAY_NS else []
         if shortest >= SHORTEST_LOCAL_DAY_NS:
-            local = [_infer_local(times, zone) for zone in dict.fromkeys((_known_zone(tz), "UTC"))]
+            local = [_infer_local(times, zone) for zone in dict.fromkeys((known_zone(tz), "UTC"))]
             candidates = [*local, *candidates]
         for step in candidates:
             if step is not None:
@@ -109,7 +109,7 @@ class TimeStep:
         """
         starts = times.astype("datetime64[ns]")
         # Daily maps are often cut at midnight UTC whatever the agency's zone is.
-        for zone in dict.fromkeys((_known_zone(tz), "UTC")):
+        for zone in dict.fromkeys((known_zone(tz), "UTC")):
             step = cls.parse(freq, tz=zone)._moved_to(starts[:1])
             numbers = step.number(starts)
             if np.all(step.start(numbers) == starts) and np.all(np.diff(numbers) == 1):

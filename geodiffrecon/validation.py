@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .calendar import iso
 from .errors import GridMismatch, InvalidParameter, NoObservations
 from .grid import NestedGrid
 from .metrics import bias, coverage, fair_crps, mae, rmse
@@ -119,7 +120,7 @@ def evaluate(
     """
     task = _task(model, history, start, end, in_sample, external)
     log(
-        f"{len(task.frames)} maps from {task.record.times[task.frames[0]]}Z, {masks} masks, "
+        f"{len(task.frames)} maps from {iso(task.record.times[task.frames[0]])}, {masks} masks, "
         f"{pattern} {missing:.0%} missing."
     )
     rows = []
@@ -137,9 +138,9 @@ def evaluate(
             {"method": name, "pattern": pattern, "missing": missing, **mean,
              "seconds": round(time.monotonic() - began, 2), "peak_mb": _peak_mb()}
         )  # fmt: skip
-    first, last = (task.record.times[task.frames[i]] for i in (0, -1))
+    first, last = (iso(task.record.times[task.frames[i]]) for i in (0, -1))
     return {
-        "rows": rows, "frames": len(task.frames), "first": f"{first}Z", "last": f"{last}Z",
+        "rows": rows, "frames": len(task.frames), "first": first, "last": last,
         "masks": masks, "samples": samples, "seed": seed, "in_sample": in_sample, **model.info(),
     }  # fmt: skip
 
@@ -225,7 +226,7 @@ def _task(
     chosen = np.flatnonzero((times >= first) & (times <= last))
     if not len(chosen):
         raise NoObservations(
-            f"The history has no map from {first}Z to {last}Z; it ends at {times[-1]}Z."
+            f"The history has no map from {iso(first)} to {iso(last)}; it ends at {iso(times[-1])}."
         )
     begin = max(0, int(chosen[0]) - layers.history)
     part = history.isel(time=slice(begin, int(chosen[-1]) + 1))

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
+from .calendar import iso
 from .cube import make_cube
 from .errors import GridMismatch, InvalidParameter, InvalidTime, NoObservations
 from .grid import NestedGrid
+from .stamps import utc_stamp
 from .steps import TimeStep
 
 if TYPE_CHECKING:
@@ -91,14 +92,7 @@ class Variable:
         InvalidTime
             If it is no time.
         """
-        try:
-            stamp = pd.Timestamp(text)
-        except ValueError as error:
-            raise InvalidTime(
-                f"{text!r} is not a time; write it as 2024-01-31 or ISO 8601."
-            ) from error
-        stamp = stamp.tz_localize(self.calendar_tz) if stamp.tzinfo is None else stamp
-        return np.datetime64(stamp.tz_convert("UTC").tz_localize(None), "ns")
+        return utc_stamp(text, self.calendar_tz)
 
     def check_kind(self, kind: str, known: NDArray[np.floating]) -> None:
         """Refuse a kind that the `known` values contradict.
@@ -165,7 +159,7 @@ class Variable:
         if not len(frames):
             raise NoObservations(
                 f"No observation lies between {asked[0]} and {asked[1]}; the file covers "
-                f"{times[0]}Z to {times[-1]}Z."
+                f"{iso(times[0])} to {iso(times[-1])}."
             )
         return frames
 

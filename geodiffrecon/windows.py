@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
+from .calendar import iso
 from .errors import InvalidParameter, NoObservations
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ class Split:
             "validation_start": times[later[0]],
             "end": times[max(learn[-1], later[-1])] + step,
         }
-        return {name: f"{stamp.astype('datetime64[s]')}Z" for name, stamp in ends.items()}
+        return {name: iso(stamp) for name, stamp in ends.items()}
 
 
 def split_in_time(

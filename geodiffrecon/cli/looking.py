@@ -73,7 +73,7 @@ def _demo_lines(made: "Demo", out: Path) -> list[str]:
         "",
         f"Mean absolute error against the simulated truth, {unit}",
         f"  geodiffrecon                 {made.mae:6.2f}",
-        f"  inverse distance weighting   {made.mae_idw:6.2f}",
+        f"  IDW, 12 nearest points       {made.mae_idw:6.2f}",
         f"  climatology                  {made.mae_climatology:6.2f}",
         f"Root mean squared error        {made.rmse:6.2f}",
         f"Truth inside the 90 % interval {100 * made.coverage90:5.1f} %",
@@ -102,12 +102,14 @@ def _maps(path: Path) -> dict[str, Any]:
     source = open_source(path, variable=first)
     rows, cols = source.box.shape
     west, south, east, north = source.box.boundingbox.bbox
+    from ..calendar import iso
+
     times = source.times
     found: dict[str, Any] = {
         "file": str(path),
         "grid": f"{rows} × {cols} cells in ({west:.6g}, {south:.6g}, {east:.6g}, {north:.6g})",
         "crs": "none" if source.box.crs is None else str(source.box.crs)[:60],
-        "times": f"{len(times)} from {_second(times.min())} to {_second(times.max())}",
+        "times": f"{len(times)} from {iso(times.min())} to {iso(times.max())}",
         **variables,
     }
     found |= {str(key): str(value) for key, value in source.attrs.items() if key != "notes"}
@@ -126,10 +128,6 @@ def _netcdf_variables(path: Path) -> tuple[str | None, dict[str, list[str]]]:
         lines = [_variable(dataset[name]) for name in dataset.data_vars]
         first = maps[0] if maps and "value" not in dataset.attrs else None
     return first, {"variables": lines}
-
-
-def _second(stamp: Any) -> str:
-    return f"{stamp.astype('datetime64[s]')}Z"
 
 
 def _variable(array: Any) -> str:
