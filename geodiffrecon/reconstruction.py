@@ -192,7 +192,7 @@ class Reconstructor:
             anomaly = self._coarse_anomalies(series, belief, part, chance, steps)
             coarse = self._coarse_raw(anomaly, series, belief, part, chance)
             fine = self._fine_draws(series, coarse, anomaly, part, chance, steps)
-            yield part, self._matched(fine, coarse, chance, part) if consistent else fine
+            yield part, self._matched(fine, coarse) if consistent else fine
 
     def collect(
         self,
@@ -351,26 +351,14 @@ class Reconstructor:
         start = chance.fields(REFINEMENT_NOISE, part)
         residual = self._flat(start)
         if self.refinement_diffusion is not None:
-            once = replace(
-                series.fine_case(
-                    torch.zeros(len(part), dtype=torch.int64, device=self.device),
-                    torch.as_tensor(part, device=self.device), self.fine_lags,
-                    coarse=case.coarse[: len(part)], anomaly=case.anomaly[: len(part)],
-                    spread=case.spread[: len(part)],
-                ),
-                belief=case.belief[: len(part)], doubt=case.doubt[: len(part)],
-                fine_maps=case.fine_maps[: len(part)],
-            )  # fmt: skip
             residual = self.refinement_diffusion.draw(
-                case, residual, history=once, steps=steps,
+                case, residual, history=case.every(len(chance.draws)), steps=steps,
                 fresh=chance.fresh(REFINEMENT_NOISE, part, self.device),
             )  # fmt: skip
         field = location + self.calibration.fine * scale * residual
         return _numpy(self.units.decode(field)).reshape(shape).swapaxes(0, 1)
 
-    def _matched(
-        self, fine: Array, coarse: Array, chance: Chance, part: NDArray[np.int64]
-    ) -> Array:
+    def _matched(self, fine: Array, coarse: Array) -> Array:
         """Return draws (K, f, N I, N J) that pool to their coarse draws (K, f, I, J)."""
         flat = fine.reshape(-1, *fine.shape[2:]), coarse.reshape(-1, *coarse.shape[2:])
         if self.kind == "count" and self.aggregation == "sum":

@@ -41,6 +41,11 @@ class _Tensors:
         names = tuple(f.name for f in fields(self) if f.name != "statics")  # type: ignore[arg-type]
         return self._map(lambda tensor: tensor.repeat_interleave(times, dim=0), names)
 
+    def every(self, times: int) -> Self:
+        """Return each `times`-th problem: the first of each run that `repeat` makes."""
+        names = tuple(f.name for f in fields(self) if f.name != "statics")  # type: ignore[arg-type]
+        return self._map(lambda tensor: tensor[::times], names)
+
 
 @dataclass(frozen=True)
 class CoarseCase(_Tensors):
