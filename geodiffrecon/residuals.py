@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from .samplers import ddim
-from .stages import mean_completion, mean_refinement
+from .stages import LIMIT, mean_completion, mean_refinement
 from .training import Batch, completed_fine_case, residual_loss, true_fine_case
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from .series import CoarseCase, FineCase, Series
     from .units import FineUnits
 
-LIMIT = 6.0  # residuals beyond so many spreads are cut
 KNOWN_WEIGHT = 0.05  # of cells that are held: they have no residual to learn
 SEEN = 0.02  # spread below which a cell counts as held
 CHAIN_STEPS = 5  # of the truncated chain through which the joint phase of diffusion runs

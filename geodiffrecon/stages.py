@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from .networks.refinement import Refinement
     from .series import CoarseCase, FineCase
 
+LIMIT = 12.0  # residuals lie within so many spreads, in training and in draws
+
 
 class Conditioned:
     """A network with its conditions, on the whole grid: called as ``(x, level) -> output``.
@@ -134,7 +136,8 @@ class ResidualDiffusion:
         conditioned = Conditioned(self.network, case, self.lattice, self.factor, history)
 
         def denoise(x: Tensor, index: Tensor) -> Tensor:
-            return self.diffusion.denoise(conditioned, x, index)
+            # A noise estimate divided by a vanishing signal has no bound of its own.
+            return self.diffusion.denoise(conditioned, x, index).clamp(-LIMIT, LIMIT)
 
         drawn = SAMPLERS[self.sampler](
             denoise, start[:, None], self.diffusion.levels, steps=steps or self.steps, noise=fresh
