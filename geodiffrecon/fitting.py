@@ -126,7 +126,8 @@ class Fitting:
         if self.settings.diffusion:
             model = self._diffuse(model, rehearsal)
         calibrations = self._calibrate(model)
-        below = self._calibrate(bare)["hard"] if self.settings.prior else Calibration()
+        frames = np.flatnonzero(self.split.calibrate)
+        below = calibrate(bare, self._trials, frames) if self.settings.prior else Calibration()
         return self._refit(model, means, joint), calibrations, below
 
     # --- the prior -----------------------------------------------------------------------------
@@ -203,7 +204,7 @@ class Fitting:
                     network, _loss_of(loss, network, learn),
                     steps=earlier.steps[stage][member] if earlier else layer.steps,
                     rate=layer.rate, seed=learn.pool.seed, decay_over=layer.steps,
-                        check=None if earlier else self._check(loss, network, rehearsal),
+                    check=None if earlier else self._check(loss, network, rehearsal),
                     until=self._until("refit" if earlier else "means"), progress=self.progress,
                     label=f"mean {stage} {member + 1} of {self.settings.members}",
                 )  # fmt: skip

@@ -9,7 +9,14 @@ import torch
 
 from .samplers import ddim
 from .stages import LIMIT, mean_completion, mean_refinement
-from .training import Batch, completed_fine_case, residual_loss, true_fine_case
+from .training import (
+    COMPLETION_WEIGHT,
+    SEEN,
+    Batch,
+    completed_fine_case,
+    residual_loss,
+    true_fine_case,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,9 +31,7 @@ if TYPE_CHECKING:
     from .units import FineUnits
 
 KNOWN_WEIGHT = 0.05  # of cells that are held: they have no residual to learn
-SEEN = 0.02  # spread below which a cell counts as held
 CHAIN_STEPS = 5  # of the truncated chain through which the joint phase of diffusion runs
-COMPLETION_WEIGHT = 0.3
 
 
 @dataclass(frozen=True)

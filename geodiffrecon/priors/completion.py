@@ -139,8 +139,8 @@ class GaussianCompletion:
         mean = np.zeros((fields.shape[0], len(frames), fields.shape[2]))
         variance = np.zeros((len(frames), fields.shape[2]))
         for i, t in enumerate(frames):
-            past = t - np.array(self.lags)
-            inside = past >= 0
+            inside = t >= np.array(self.lags)
+            past = np.maximum(t - np.array(self.lags), 0)
             seen = observed[past] & inside[:, None]  # (L, P)
             stacked = fields[:, past].reshape(len(fields), -1)  # (D, L P)
             for block in self._solutions(seen, np.where(inside[:, None], error[past], 0.0)):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..scaling import Kind
 
 DISPERSION_FLOOR = 0.5
+OWN_ERROR = 1_000_000  # draws from here on are the errors of point observations
 SPREAD_FOLDS = 4  # blocks of time that cross-fit the spread of fine residuals
 
 
@@ -216,8 +217,15 @@ class Prior:
         fields = self.completion.colour(white)  # (K, T, P)
         seen = np.where(observed.reshape(1, len(steps), -1), fields, np.nan)
         if error is not None:
-            errors = [noise.generator(draw + 1_000_000, 0) for draw in draws]
-            jitter = np.stack([rng.standard_normal(error.shape) for rng in errors])
+            jitter = np.array(
+                [
+                    [
+                        noise.generator(OWN_ERROR + d, int(t)).standard_normal(self.shape)
+                        for t in steps
+                    ]
+                    for d in draws
+                ]
+            )
             seen = seen + (jitter * np.sqrt(error)).reshape(seen.shape)
             error = error.reshape(len(steps), -1)
         mean, _ = self.completion.predict_fields(seen, error=error, frames=frames)

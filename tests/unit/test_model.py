@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -93,6 +94,21 @@ def test_batch_size_changes_nothing(pair, monkeypatch):
     alone = model.reconstruct(given, samples=4, keep_draws=True)
     for name in together.data_vars:
         np.testing.assert_allclose(alone[name].values, together[name].values, rtol=1e-3, atol=1e-3)
+
+
+def test_draws_from_points_do_not_depend_on_what_is_drawn_beside_them(
+    plumes_model, plumes_cube, monkeypatch
+):
+    import geodiffrecon.reconstruction as reconstruction
+
+    bare = replace(plumes_model._fitted(), completion_diffusion=None, refinement_diffusion=None)
+    monkeypatch.setattr(plumes_model, "_model", bare)
+    given = sparse(tail(plumes_cube))
+    points = given.assign(v_n_obs=given["v"].notnull().astype("int32"))
+    together = plumes_model.reconstruct(points, samples=3, keep_draws=True)["v_draws"].values
+    monkeypatch.setattr(reconstruction, "CHUNK_CELLS", 1)
+    alone = plumes_model.reconstruct(points, samples=3, keep_draws=True)["v_draws"].values
+    np.testing.assert_allclose(alone, together, rtol=1e-3, atol=1e-3)
 
 
 @BOTH

@@ -85,6 +85,13 @@ def test_hidden_and_future_values_change_nothing():
     np.testing.assert_array_equal(before[:40], after[:40])
 
 
+def test_a_series_shorter_than_the_lags_uses_what_there_is():
+    field, place = simulated(60)
+    model = GaussianCompletion.fit(field, place, lags=(0, 1, 2))
+    given = np.where(np.random.default_rng(3).random(field.shape) > 0.5, field, np.nan)
+    np.testing.assert_array_equal(model.predict(given[:1])[0], model.predict(given)[0][:1])
+
+
 def test_an_error_variance_keeps_observations_from_being_exact():
     field, place = simulated(100)
     model = GaussianCompletion.fit(field, place, lags=(0,))
