@@ -164,7 +164,7 @@ class Calibration:
 
     def quantile(self, predictive: Predictive, level: float) -> Array:
         """Return the calibrated quantile of `level`; independent of any number of draws."""
-        return predictive.quantile(float(np.interp(level, *self._map())))
+        return predictive.quantile(float(np.interp(level, *self.map())))
 
     def pit(self, predictive: Predictive, truth: Array, seed: int) -> Array:
         """Return calibrated, randomised PIT values of `truth`; NaN where it is unknown.
@@ -174,7 +174,7 @@ class Calibration:
         Czado, C., Gneiting, T. and Held, L. (2009). Predictive model assessment for count data.
         Biometrics 65.
         """
-        known, raw = self._map()
+        known, raw = self.map()
         return np.interp(randomised_pit(predictive, truth, seed), raw, known) + 0 * truth
 
     @staticmethod
@@ -184,7 +184,8 @@ class Calibration:
         found = np.quantile(values, KNOTS)
         return tuple(float(level) for level in np.clip(found, 1e-4, 1 - 1e-4))
 
-    def _map(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def map(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return true levels and the predicted ones that stand for them, both from 0 to 1."""
         known = np.concatenate([[0.0], KNOTS, [1.0]])
         # Strictly increasing, so that the map can be read both ways.
         raw = np.maximum.accumulate(np.concatenate([[0.0], self.levels, [1.0]]))

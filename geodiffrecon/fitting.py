@@ -25,8 +25,7 @@ from .residuals import DiffusionLoss, Residuals, cross_fitted
 from .schedule import noise_levels
 from .stages import ResidualDiffusion
 from .tiling import WindowLattice
-from .training import Phase, Pool, optimise
-from .windows import Record, split_in_time
+from .training import Clock, Phase, Pool, optimise
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,20 +33,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from .calendar import Calendar
+    from .lesson import Lesson
     from .networks.completion import Completion
     from .networks.refinement import Refinement
     from .presets import Layer, Settings
-    from .scaling import Kind
     from .training import Batch
 
 CHECK_PAIRS = 256
-YEAR_NS = 365 * 86_400 * 10**9
 GATE_FRAMES = 64
 SEGMENT_DAYS = 1.5
 JOINT_BATCH = 32
 # Shares of the time budget at whose end each phase stops.
-BUDGET = {"means": 0.3, "joint": 0.38, "completion": 0.55, "refinement": 0.78, "refit": 1.0}
+BUDGET = {"means": 0.42, "joint": 0.48, "completion": 0.57, "refinement": 0.67, "refit": 1.0}
 
 
 @dataclass(frozen=True)
@@ -65,22 +62,16 @@ class Fitting:
 
     Parameters
     ----------
-    record : Record
-        Complete fine history before the end of training.
-    calendar : Calendar
-        Cycles seen in the record.
-    context : array (T, E)
-        Calendar and covariates of every frame.
-    cells : array (S, I, J)
-        Standardised covariates of the coarse cells; none: ``S = 0``.
-    kind : str
-        Of the variable.
+    lesson : Lesson
+        Complete history before the end of training, and its features.
     settings : Settings
         What to train and how.
     seed : int
         Of weights, masks and batches.
     max_minutes : float, optional
         Phases stop in time for this; the result then depends on the machine.
+    clock : callable
+        Seconds that count for it.
     progress : Progress
         Told of every step.
     log : callable
@@ -89,14 +80,11 @@ class Fitting:
         Where networks train.
     """
 
-    record: Record
-    calendar: Calendar
-    context: NDArray[np.float32]
-    cells: NDArray[np.float32]
-    kind: Kind
+    lesson: Lesson
     settings: Settings
     seed: int = 0
     max_minutes: float | None = None
+    clock: Clock = time.monotonic
     progress: Progress = silent
     log: Callable[[str], None] = field(default=lambda sentence: None)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -106,15 +94,13 @@ class Fitting:
     def run(self) -> tuple[Reconstructor, dict[str, Calibration], Calibration]:
         """Return the layers, their calibrations (hard and soft), and that of the prior alone."""
         keep_freed_memory()
-        self._started = time.monotonic()
-        day = self.calendar.n_slots
-        self._block = max(4, day // 8)
+        self._started = self.clock()
+        self.record, self.calendar = self.lesson.record, self.lesson.calendar
+        self.context, self.cells = self.lesson.context, self.lesson.cells
+        self.kind = self.lesson.kind
+        self._block = max(4, self.calendar.n_slots // 8)
         folds = max(2, self.settings.members)
-        self.split = split_in_time(
-            self.record.complete, block=day, folds=folds,
-            year=round(YEAR_NS / self.calendar.step_ns) if self.calendar.season else 0,
-            gap=self.settings.history,
-        )  # fmt: skip
+        self.split = self.lesson.split(folds=folds, gap=self.settings.history)
         self._chosen = self._select()
         rehearsal = self._rehearse(self.split.fold)
         bare = model = self._skeleton(rehearsal.priors[-1])
@@ -194,8 +180,14 @@ class Fitting:
     ) -> Means:
         """Train every member without its own block; `earlier` says for how many steps."""
         found = Means([], [], {"completion": [], "refinement": []})
+        deadlines = iter(self._parts("refit" if earlier else "means", 2 * self.settings.members))
         for member in range(self.settings.members):
             for stage in ("completion", "refinement"):
+                if not self.settings.pretrained:
+                    getattr(found, stage).append(
+                        self._new(stage, noisy=False, number=member).eval()
+                    )
+                    continue
                 layer: Layer = getattr(self.settings, f"{stage}_mean")
                 learn = self._phase(rehearsal, self._others(fold, member), member, layer.batch)
                 network = self._new(stage, noisy=False, number=member)
@@ -205,7 +197,8 @@ class Fitting:
                     steps=earlier.steps[stage][member] if earlier else layer.steps,
                     rate=layer.rate, seed=learn.pool.seed, decay_over=layer.steps,
                     check=None if earlier else self._check(loss, network, rehearsal),
-                    until=self._until("refit" if earlier else "means"), progress=self.progress,
+                    until=next(deadlines), clock=self.clock,
+                    progress=self.progress,
                     label=f"mean {stage} {member + 1} of {self.settings.members}",
                 )  # fmt: skip
                 self.curves.setdefault(f"{stage} mean {member}", outcome.curve)
@@ -238,15 +231,18 @@ class Fitting:
         self, means: Means, rehearsal: Rehearsal, fold: NDArray[np.int64], budget: str
     ) -> Means:
         tuned = Means([], [], means.steps)
+        layer = self.settings.refinement_mean
+        alone = not self.settings.pretrained  # then this phase is all the training there is
+        deadlines = self._parts(budget, self.settings.members)
         for member, pair in enumerate(zip(means.completion, means.refinement, strict=True)):
             both = nn.ModuleList([copy.deepcopy(network) for network in pair])
             learn = self._phase(rehearsal, self._others(fold, member), 50 + member, JOINT_BATCH)
             optimise(
                 both,
                 _loss_of(learn.joint, both, learn),
-                steps=self.settings.joint_steps, rate=self.settings.refinement_mean.rate / 10,
-                seed=learn.pool.seed,
-                until=self._until(budget), progress=self.progress,
+                steps=self.settings.joint_steps + alone * layer.steps,
+                rate=layer.rate if alone else layer.rate / 10, seed=learn.pool.seed,
+                until=deadlines[member], clock=self.clock, progress=self.progress,
                 label=f"joint training {member + 1} of {self.settings.members}",
             )  # fmt: skip
             tuned.completion.append(both[0])  # type: ignore[arg-type]
@@ -272,7 +268,8 @@ class Fitting:
                 network, _loss_of(loss, network, learn), steps=layer.steps, rate=layer.rate,
                 seed=learn.pool.seed,
                 check=self._check(loss, network, rehearsal, left),
-                until=self._until(stage), progress=self.progress, label=f"diffusion {stage}",
+                until=self._until(stage), clock=self.clock, progress=self.progress,
+                label=f"diffusion {stage}",
             )  # fmt: skip
             self.curves[f"{stage} diffusion"] = outcome.curve
             networks[stage] = network
@@ -300,7 +297,8 @@ class Fitting:
             both, _loss_of(losses.joint, both, learn),
             steps=self.settings.joint_steps, rate=self.settings.refinement_diffusion.rate / 10,
             seed=learn.pool.seed,
-            until=self._until("refinement"), progress=self.progress, label="joint diffusion",
+            until=self._until("refinement"), clock=self.clock, progress=self.progress,
+            label="joint diffusion",
         )  # fmt: skip
 
     def _gate_diffusion(
@@ -365,7 +363,8 @@ class Fitting:
         return Phase(
             pool, units_of(rehearsal.priors).to(self.device), rehearsal.priors[-1].transform,
             self.architecture.lattice, self.architecture.coarse_lags, self.architecture.fine_lags,
-            size, *((left.belief, left.doubt) if left else (None, None)),
+            size, left.belief if left else None, left.doubt if left else None,
+            self.settings.through,
         )  # fmt: skip
 
     def _check(
@@ -403,7 +402,13 @@ class Fitting:
         verdict = judge(layer, score, scores[0], scores[1], self._block)
         self.verdicts.append(verdict)
         self.log(verdict.sentence() + ".")
-        return verdict.kept
+        return verdict.kept or not self.settings.gated
+
+    def _parts(self, phase: str, number: int) -> list[float | None]:
+        """Return the ends of `number` equal parts of the time that `phase` has left."""
+        now, end = self.clock(), self._until(phase)
+        return [None if end is None else now + (end - now) * (k + 1) / number
+                for k in range(number)]  # fmt: skip
 
     def _until(self, phase: str) -> float | None:
         if self.max_minutes is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from . import __version__
 from .cube import fingerprint
-from .errors import InvalidParameter, NoObservations, NotFitted
+from .errors import InvalidParameter, NotFitted
 from .features import Features
 from .memory import check_maps
 from .presets import Settings
@@ -100,6 +101,7 @@ class DiffRecon:
         external: Covariates | None = None,
         country: str | None = None,
         max_minutes: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
         progress: Progress = silent,
         log: Callable[[str], None] = quiet,
     ) -> DiffRecon:
@@ -121,6 +123,8 @@ class DiffRecon:
             Country code of the public holidays.
         max_minutes : float, optional
             Phases stop in time for this.
+        clock : callable
+            Seconds that count for it; ``time.process_time`` has those of the processor.
         progress, log : callable
             Told of every step, and of every decision in one sentence.
 
@@ -136,40 +140,25 @@ class DiffRecon:
         NoObservations
             If fewer than 40 complete maps lie before `until`.
         """
-        from .calendar import Calendar
         from .fitting import Fitting
-        from .scaling import propose_kind
-        from .windows import Record, without_outages
+        from .lesson import Lesson
 
         self.variable = Variable.of_history(history, aggregation)
-        values, times = self.variable.values(history), history["time"].to_numpy()
-        keep = times < self.variable.instant(until) if until else np.ones(len(times), bool)
-        record, outages = without_outages(
-            Record(times[keep], values[keep], self.grid.factor, self.aggregation)
-        )
-        if outages:
-            log(f"{outages} maps are zero everywhere: outages, left out as gaps.")
-        if not record.complete.any():
-            raise NoObservations(f"No map before {until or 'the end'} is complete; fit needs them.")
-        self.kind = kind or propose_kind(record.fine, self.aggregation)  # type: ignore[arg-type]
-        self.variable.check_kind(self.kind, record.fine[record.complete])
-        log(f"{self.value}: aggregation {self.aggregation}, kind {self.kind}.")
-        calendar = Calendar.seen_in(record.times, tz=self.calendar_tz, country=country)
-        self.features = Features.of(external, record.times)
+        lesson = Lesson.of(
+            history, self.variable, kind=kind, until=until, external=external, country=country,
+            log=log,
+        )  # fmt: skip
+        self.kind, self.features = lesson.kind, lesson.features
         fitting = Fitting(
-            record, calendar,
-            np.concatenate(
-                [calendar.context(record.times), self.features.context(external, record.times)], 1
-            ),
-            self.features.cells(external, self.grid), self.kind, self.settings,  # type: ignore[arg-type]
-            seed=self.seed, max_minutes=max_minutes, progress=progress, log=log,
-            device=self._torch_device(),
+            lesson, self.settings, seed=self.seed, max_minutes=max_minutes, clock=clock,
+            progress=progress, log=log, device=self._torch_device(),
         )  # fmt: skip
         self._model, self._calibrations, self.prior_calibration = fitting.run()
         self.version = __version__
         self.verdicts = [verdict.sentence() for verdict in fitting.verdicts]
-        self.trained = fitting.split.spans(record.times)
-        self.data_fingerprint = fingerprint(history.isel(time=np.flatnonzero(keep)))
+        self.trained = fitting.split.spans(lesson.record.times)
+        seen = slice(0, len(lesson.record.times))
+        self.data_fingerprint = fingerprint(history.isel(time=seen))
         self._seal()
         return self
 
@@ -330,6 +319,28 @@ class DiffRecon:
     def calendar_tz(self) -> str:
         """Time zone in which days are cut."""
         return self.variable.calendar_tz
+
+    def layers(self, part: str = "all") -> Reconstructor:
+        """Return the fitted layers, calibrated for coarse cells that are held.
+
+        Parameters
+        ----------
+        part : {"all", "mean", "prior"}
+            Which layers: all, those without diffusion, or the prior alone.
+        """
+        model = self._fitted()
+        bare = replace(model, completion_diffusion=None, refinement_diffusion=None)
+        if part == "prior":
+            return replace(bare, completion=[], refinement=[], calibration=self.prior_calibration)
+        return replace(model if part == "all" else bare, calibration=self._calibrations["hard"])
+
+    @property
+    def parameters(self) -> int:
+        """Number of trained weights of all networks."""
+        model = self._fitted()
+        diffusions = (model.completion_diffusion, model.refinement_diffusion)
+        networks = [*model.completion, *model.refinement, *(d.network for d in diffusions if d)]
+        return sum(weight.numel() for net in networks for weight in net.parameters())
 
     # --- inside --------------------------------------------------------------------------------
 

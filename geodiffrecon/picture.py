@@ -1,18 +1,23 @@
-"""Maps as one picture: what was observed, the completed map, the truth if known, the error."""
+"""Maps side by side as one picture: observed, completed, the truth if known, the errors."""
 
 from __future__ import annotations
 
+import importlib.util
 import textwrap
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from .calendar import iso
+from .errors import InvalidParameter, InvalidTime, MissingCRS, NoObservations
 from .grid import NestedGrid
 from .outputs import whole_files
+from .stamps import utc_stamp
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import xarray as xr
@@ -20,8 +25,9 @@ if TYPE_CHECKING:
 
     from .points import PointTable
 
-# Both run evenly from light to dark for all kinds of colour vision, and in grey.
-VALUES, ERRORS = "cividis", "magma_r"
+# The first two run evenly from light to dark for all kinds of colour vision, and in grey; the
+# third, of signed errors, has no green to confuse with its red.
+VALUES, ERRORS, DIFFERENCES = "cividis", "magma_r", "RdBu_r"
 READABLE_UNITS = {"ug m-3": "µg/m³", "mg m-3": "mg/m³", "K": "K", "mm": "mm"}
 PANEL_CM, DPI = 7.2, 130
 
@@ -36,8 +42,20 @@ class _Scene:
     extent: tuple[float, float, float, float]
     aspect: float
     points: PointTable | None
-    truth: xr.Dataset | None
-    truth_title: str
+    truth: NDArray[np.floating] | None
+    titles: dict[str, str]
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the panels of a row, from the left."""
+        optional = {
+            "points": self.points is not None,
+            "map": True,
+            "truth": self.truth is not None,
+            "difference": self.truth is not None and "difference" in self.titles,
+            "std": f"{self.name}_std" in self.maps,
+        }
+        return [name for name, shown in optional.items() if shown]
 
 
 def draw(
@@ -47,7 +65,10 @@ def draw(
     points: PointTable | None = None,
     truth: xr.Dataset | None = None,
     truth_title: str = "Truth",
+    map_title: str = "Completed map",
+    difference: bool = False,
     steps: list[int] | None = None,
+    title: str | None = None,
     caption: str = "",
 ) -> Path:
     """Draw some time steps of maps, one row a step, as PNG.
@@ -55,17 +76,22 @@ def draw(
     Parameters
     ----------
     maps : xarray.Dataset
-        The maps of `DiffRecon.reconstruct`.
+        The maps of `DiffRecon.reconstruct`, or any cube; without ``<value>_std`` the panel of the
+        error is left out.
     path : Path
         The PNG file; it appears whole or not at all.
     points : PointTable, optional
-        The point observations, in the CRS of the maps.
+        The point observations.
     truth : xarray.Dataset, optional
         The true cube at the times of the maps, where it is known.
-    truth_title : str
-        Title of its panel.
+    truth_title, map_title : str
+        Titles of their panels.
+    difference : bool
+        Draw truth minus map as well.
     steps : list of int, optional
-        Numbers of the steps; by default the ones with the highest and a usual mean.
+        Numbers of the steps; by default those of `telling_steps`.
+    title : str, optional
+        Line above the panels; by default the name and the unit of the variable.
     caption : str
         Sentence below the panels.
 
@@ -73,74 +99,211 @@ def draw(
     -------
     Path
         The file.
+
+    Raises
+    ------
+    InvalidParameter
+        If matplotlib is not installed.
+    NoObservations
+        If a map to be drawn has no value.
     """
+    steps = telling_steps(maps) if steps is None else steps
+    check_known(maps, steps)
+    titles = {"map": map_title, "truth": truth_title}
+    titles |= {"difference": f"{truth_title} minus map"} if difference else {}
+    scene = _scene(maps, points, truth, titles)
+    columns = len(scene.columns)
+    figure = blank(
+        (columns * PANEL_CM / 2.54, (len(steps) * PANEL_CM * 0.95 + 2.4) / 2.54),
+        layout="constrained",
+    )
+    axes = figure.subplots(len(steps), columns, squeeze=False)
+    for row, step in zip(axes, steps, strict=True):
+        _draw_step(figure, dict(zip(scene.columns, row, strict=True)), scene, step)
+    line = textwrap.fill(title or heading(maps), 30 * columns)
+    figure.suptitle(line, fontsize=13, weight="bold")
+    if caption:
+        figure.supxlabel(textwrap.fill(caption, 38 * columns), fontsize=9.5)
+    return write(figure, path)
+
+
+def blank(size: tuple[float, float], **options: Any) -> Any:
+    """Return an empty figure of `size` inches that needs no display.
+
+    Raises
+    ------
+    InvalidParameter
+        If matplotlib is not installed.
+    """
+    check_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    scene = _scene(maps, points, truth, truth_title)
-    steps = _telling_steps(maps) if steps is None else steps
-    columns = 2 + (points is not None) + (truth is not None)
-    size = columns * PANEL_CM / 2.54, (len(steps) * PANEL_CM * 0.95 + 2.4) / 2.54
-    figure = Figure(figsize=size, layout="constrained", dpi=DPI)
+    figure = Figure(figsize=size, dpi=DPI, **options)
     FigureCanvasAgg(figure)
-    axes = figure.subplots(len(steps), columns, squeeze=False)
-    for row, step in zip(axes, steps, strict=True):
-        _draw_step(figure, list(row), scene, step)
-    title = str(maps[scene.name].attrs.get("long_name", scene.name))
-    title = f"{title[:1].upper()}{title[1:]}" + (f", {scene.units}" if scene.units else "")
-    figure.suptitle(title, fontsize=13, weight="bold")
-    if caption:
-        figure.supxlabel(textwrap.fill(caption, 38 * columns), fontsize=9.5)
+    return figure
+
+
+def check_matplotlib() -> None:
+    """Raise InvalidParameter where matplotlib is not installed."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise InvalidParameter(
+            "Pictures need matplotlib, which is not installed; pip install 'geodiffrecon[plot]'."
+        )
+
+
+def write(figure: Any, path: Path) -> Path:
+    """Write a figure as PNG, whole or not at all; the same figure makes the same bytes."""
     with whole_files(path.parent) as draft:
-        figure.savefig(draft / path.name, metadata={"Software": None})
+        figure.savefig(draft / path.name, format="png", metadata={"Software": None})
     return path
 
 
+def heading(maps: xr.Dataset) -> str:
+    """Return the name of the variable with its unit, as people read it."""
+    name = str(maps.attrs["value"])
+    title, units = str(maps[name].attrs.get("long_name", name)), units_of(maps)
+    return f"{title[:1].upper()}{title[1:]}" + (f", {units}" if units else "")
+
+
+def units_of(maps: xr.Dataset) -> str:
+    """Return the unit of the main variable, ``µg/m³`` rather than ``ug m-3``."""
+    units = str(maps[str(maps.attrs["value"])].attrs.get("units", ""))
+    return READABLE_UNITS.get(units, units)
+
+
+def telling_steps(maps: xr.Dataset) -> list[int]:
+    """Return the step with the highest mean and the one whose mean is nearest to the median.
+
+    Raises
+    ------
+    NoObservations
+        If no map has a value.
+    """
+    values = main_values(maps)
+    known = np.flatnonzero(np.isfinite(values).any(axis=(1, 2)))
+    if not len(known):
+        raise NoObservations("Every value of the maps is missing, so there is nothing to draw.")
+    level = np.nanmean(values[known], axis=(1, 2))
+    usual = int(np.argmin(np.abs(level - np.median(level))))
+    return list(dict.fromkeys(int(known[step]) for step in (int(np.argmax(level)), usual)))
+
+
+def steps_at(maps: xr.Dataset, times: Sequence[str]) -> list[int]:
+    """Return the numbers of the steps that hold `times`; without a zone they are the maps' own.
+
+    Raises
+    ------
+    InvalidTime
+        If a text is no time, or no map holds it.
+    """
+    low, high = (edge.astype("datetime64[ns]") for edge in maps["time_bnds"].values.T)
+    found = []
+    for text in times:
+        wanted = utc_stamp(text, str(maps.attrs["calendar_tz"]))
+        inside = np.flatnonzero((low <= wanted) & (wanted < high))
+        if not len(inside):
+            raise InvalidTime(
+                f"No map is at {text}; the file covers {iso(low[0])} to {iso(high[-1])}."
+            )
+        found.append(int(inside[0]))
+    return list(dict.fromkeys(found))
+
+
+def check_known(maps: xr.Dataset, steps: Sequence[int]) -> None:
+    """Raise NoObservations where a map of `steps` has no value at all."""
+    for step in steps:
+        if not np.isfinite(main_values(maps)[step]).any():
+            raise NoObservations(
+                f"Every value of the map at {iso(maps['time'].values[step])} is missing; choose "
+                "another time."
+            )
+
+
+def main_values(cube: xr.Dataset) -> NDArray[np.floating]:
+    """Return the main values (T, rows, columns) of a cube, whatever their name in it."""
+    return np.asarray(cube[str(cube.attrs["value"])].values)
+
+
+def when(maps: xr.Dataset, step: int) -> str:
+    """Return the start of a step in the zone of the maps: a date, or date, time and zone."""
+    zone = str(maps.attrs["calendar_tz"])
+    local = pd.Timestamp(maps["time"].values[step]).tz_localize("UTC").tz_convert(zone)
+    if local == local.normalize():
+        return str(local.date())
+    return f"{local:%Y-%m-%d %H:%M} {zone}"
+
+
 def _scene(
-    maps: xr.Dataset, points: PointTable | None, truth: xr.Dataset | None, truth_title: str
+    maps: xr.Dataset,
+    points: PointTable | None,
+    truth: xr.Dataset | None,
+    titles: dict[str, str],
 ) -> _Scene:
     grid = NestedGrid.of(maps)
     west, south, east, north = grid.bounds
     aspect = 1 / np.cos(np.radians((south + north) / 2)) if grid.geographic else 1.0
-    name = str(maps.attrs["value"])
-    units = str(maps[name].attrs.get("units", ""))
-    units = READABLE_UNITS.get(units, units)
-    extent = (west, east, south, north)
-    return _Scene(maps, name, units, extent, float(aspect), points, truth, truth_title)
+    table = None if points is None else _onto(points, grid)
+    known = None if truth is None else main_values(truth)
+    return _Scene(
+        maps, str(maps.attrs["value"]), units_of(maps), (west, east, south, north), float(aspect),
+        table, known, titles,
+    )  # fmt: skip
 
 
-def _telling_steps(maps: xr.Dataset) -> list[int]:
-    """Return the step with the highest mean and the one whose mean is nearest to the median."""
-    level = np.nanmean(maps[str(maps.attrs["value"])].values, axis=(1, 2))
-    usual = int(np.nanargmin(np.abs(level - np.nanmedian(level))))
-    return list(dict.fromkeys((int(np.nanargmax(level)), usual)))
+def _onto(table: PointTable, grid: NestedGrid) -> PointTable:
+    """Return the points in the CRS of the grid."""
+    if (table.crs is None) != (grid.crs is None):
+        raise MissingCRS(
+            f"The maps are in {grid.crs or 'local metres'}, the points in "
+            f"{table.crs or 'local metres'}; give the CRS of the points with --crs."
+        )
+    if table.crs is None or grid.crs is None or table.crs == grid.crs:
+        return table
+    from pyproj import Transformer
+
+    project = Transformer.from_crs(table.crs.proj, grid.crs.proj, always_xy=True)
+    x, y = project.transform(table.x, table.y)
+    return replace(table, x=x, y=y, crs=grid.crs)
 
 
-def _draw_step(figure: Any, axes: list[Any], scene: _Scene, step: int) -> None:
-    """Draw one row: observations, map and truth in one scale of colours, then the error."""
-    frame = scene.maps[scene.name].values[step]
-    shown = {"Completed map": frame}
+def _draw_step(figure: Any, axes: dict[str, Any], scene: _Scene, step: int) -> None:
+    """Draw one row: observations, map and truth in one scale of colours, then the errors."""
+    shown = {"map": main_values(scene.maps)[step]}
     if scene.truth is not None:
-        shown[scene.truth_title] = scene.truth[scene.name].values[step]
+        shown["truth"] = scene.truth[step]
     low, high = (float(np.nanquantile(list(shown.values()), q)) for q in (0.005, 0.995))
     scale = {"cmap": VALUES, "vmin": low, "vmax": high}
-    panels = iter(axes)
-    if scene.points is not None:
-        axis = next(panels)
-        count = _draw_points(axis, scene, step, scale)
-        _finish(axis, scene, f"Observed at {count} points")
-    for title, values in shown.items():
-        axis = next(panels)
-        drawn = axis.imshow(values, extent=scene.extent, **scale)
-        _finish(axis, scene, title)
-    figure.colorbar(drawn, ax=axes[:-1], shrink=0.9, pad=0.01, extend="both", label=scene.units)
-    error = scene.maps[f"{scene.name}_std"].values[step]
-    doubt = axes[-1].imshow(error, extent=scene.extent, cmap=ERRORS, vmin=0)
-    _finish(axes[-1], scene, "How far off: ±1 std")
-    figure.colorbar(doubt, ax=axes[-1], shrink=0.9, pad=0.01, label=scene.units)
-    for axis in axes[1:]:
+    if "points" in axes:
+        count = _draw_points(axes["points"], scene, step, scale)
+        _finish(axes["points"], scene, f"Observed at {count} points")
+    for name, values in shown.items():
+        drawn = axes[name].imshow(values, extent=scene.extent, **scale)
+        _finish(axes[name], scene, scene.titles[name])
+    beside = [axis for name, axis in axes.items() if name in ("points", *shown)]
+    bar = {"shrink": 0.9, "pad": 0.01, "label": scene.units}
+    figure.colorbar(drawn, ax=beside, extend="both", **bar)
+    if "difference" in axes:
+        error = _draw_difference(axes["difference"], scene, shown["truth"] - shown["map"])
+        figure.colorbar(error, ax=axes["difference"], extend="both", **bar)
+    if "std" in axes:
+        spread = scene.maps[f"{scene.name}_std"].values[step]
+        doubt = axes["std"].imshow(spread, extent=scene.extent, cmap=ERRORS, vmin=0)
+        _finish(axes["std"], scene, "How far off: ±1 std")
+        figure.colorbar(doubt, ax=axes["std"], **bar)
+    first, *others = axes.values()
+    for axis in others:
         axis.tick_params(labelleft=False)
-    axes[0].set_ylabel(_label(scene.maps, step), fontsize=12, weight="bold", labelpad=8)
+    first.set_ylabel(when(scene.maps, step), fontsize=12, weight="bold", labelpad=8)
+
+
+def _draw_difference(axis: Any, scene: _Scene, values: NDArray[np.floating]) -> Any:
+    """Draw signed errors; no error is the middle of the colours."""
+    sizes = np.abs(values[np.isfinite(values)])
+    limit = (float(np.quantile(sizes, 0.995)) if len(sizes) else 0.0) or 1.0
+    scale = {"cmap": DIFFERENCES, "vmin": -limit, "vmax": limit}
+    _finish(axis, scene, scene.titles["difference"])
+    return axis.imshow(values, extent=scene.extent, **scale)
 
 
 def _draw_points(axis: Any, scene: _Scene, step: int, scale: dict[str, Any]) -> int:
@@ -174,11 +337,3 @@ def _finish(axis: Any, scene: _Scene, title: str) -> None:
     if scene.aspect != 1:
         axis.xaxis.set_major_formatter("{x:.1f}°")
         axis.yaxis.set_major_formatter("{x:.1f}°")
-
-
-def _label(maps: xr.Dataset, step: int) -> str:
-    zone = str(maps.attrs["calendar_tz"])
-    local = pd.Timestamp(maps["time"].values[step]).tz_localize("UTC").tz_convert(zone)
-    if local == local.normalize():
-        return str(local.date())
-    return f"{local:%Y-%m-%d %H:%M} {zone}"

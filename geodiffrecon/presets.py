@@ -75,6 +75,10 @@ class Settings:
         Name these settings started from.
     prior, mean, joint, diffusion : bool
         Which layers there are; each is kept after training only if it gains on validation.
+    gated : bool
+        Whether validation decides; without, every layer is kept, as studies of layers need.
+    pretrained : bool
+        Whether the mean networks are trained apart before the joint phase (the paper's ablation).
     literal : bool
         The paper's equations to the letter where they work (post-norm, stacking of all frames,
         channel mixing, eps, ancestral).
@@ -96,6 +100,9 @@ class Settings:
         The four networks.
     joint_steps : int
         Optimiser steps of the joint phase.
+    through : bool
+        Whether the gradient of the fine maps runs into completion in the joint phase; without,
+        refinement is only tuned on what completion makes.
     chain : Chain
         The diffusion process.
     """
@@ -105,6 +112,8 @@ class Settings:
     mean: bool = True
     joint: bool = True
     diffusion: bool = True
+    gated: bool = True
+    pretrained: bool = True
     literal: bool = False
     history: int = 4
     daily: bool = True
@@ -119,6 +128,7 @@ class Settings:
     completion_diffusion: Layer = field(default_factory=Layer)
     refinement_diffusion: Layer = field(default_factory=Layer)
     joint_steps: int = 150
+    through: bool = True
     chain: Chain = field(default_factory=Chain)
 
     def to_dict(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
@@ -17,8 +18,6 @@ from .stages import corrected_coarse
 from .tiling import crop_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from .diffusion import Diffusion
     from .networks.completion import Completion
     from .networks.refinement import Refinement
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from .tiling import WindowLattice
     from .units import FineUnits
 
+Clock = Callable[[], float]
 EMA = 0.98
 WARM_UP = 20
 CHECK_EVERY = 25
@@ -100,6 +100,7 @@ def optimise(
     decay_over: int | None = None,
     check: Callable[[], float] | None = None,
     until: float | None = None,
+    clock: Clock = time.monotonic,
     progress: Progress = silent,
     label: str = "training",
 ) -> Outcome:
@@ -120,7 +121,9 @@ def optimise(
     decay_over : int, optional
         Steps over which it decays; `steps` without it.
     until : float, optional
-        Value of ``time.monotonic()`` after which training stops.
+        Value of `clock` after which training stops.
+    clock : callable
+        Seconds: of the day, or ``time.process_time`` for those that the processor worked.
     check : callable, optional
         Validation score of the averaged weights, less is better; stops early.
     progress : Progress
@@ -142,7 +145,7 @@ def optimise(
             _descend(network, optimiser, loss, step)
             averaged.update_parameters(network)
             progress(step, steps, label)
-            last = step == steps or (until is not None and time.monotonic() > until)
+            last = step == steps or (until is not None and clock() > until)
             if check is not None and (last or step % CHECK_EVERY == 0):
                 score = _checked(network, averaged, check)
                 curve.append((step, score))
@@ -221,6 +224,8 @@ class Phase:
         Problems per step.
     belief, doubt : Tensor (T, N I, N J), optional
         Fine belief of the mean layer, for the diffusion layer.
+    through : bool
+        Whether the joint phase carries the gradient of the fine maps into completion.
     """
 
     pool: Pool
@@ -232,6 +237,7 @@ class Phase:
     size: int
     belief: Tensor | None = None
     doubt: Tensor | None = None
+    through: bool = True
 
     def batch(self, step: int) -> Batch:
         """Return the batch of one step."""
@@ -278,13 +284,13 @@ class Phase:
         return batch.units.loss(_refined(network, case, batch.units), case, fine)
 
     def joint(self, both: nn.ModuleList, batch: Batch) -> Tensor:
-        """Return the loss of both means in a row; the gradient runs through the completion."""
+        """Return the loss of both means in a row; the gradient may run through the completion."""
         completion, refinement = cast("tuple[Completion, Refinement]", tuple(both))
         series = batch.series
         case = series.coarse_case(batch.variant, batch.frame, self.coarse_lags)
         raw = case.run(completion, _nothing(case.mean), None, case.encode(completion))
         stage = self._completion_loss(case, raw, batch)
-        belief = corrected_coarse(case, raw)
+        belief = corrected_coarse(case, raw if self.through else raw.detach())
         fine_case = completed_fine_case(batch, belief, self.fine_lags)
         after = _refined(refinement, fine_case, batch.units)
         assert series.fine is not None

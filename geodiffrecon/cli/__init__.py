@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
+from .comparing import compare_command
 from .gridding import bin_points_command
 from .looking import demo_command, doctor_command, info_command
 from .mapping import reconstruct_command
@@ -45,6 +46,7 @@ app.command("bin")(bin_points_command)
 app.command("fit")(fit_command)
 app.command("reconstruct")(reconstruct_command)
 app.command("evaluate")(evaluate_command)
+app.command("compare")(compare_command)
 app.command("info")(info_command)
 app.command("doctor")(doctor_command)
 

@@ -84,6 +84,14 @@ class Pattern(StrEnum):
     BLOCK = "block"
 
 
+class Published(StrEnum):
+    """Data sets of the paper, as their authors publish them."""
+
+    TAXIBJ = "taxibj"
+    CITIBIKE = "citibike"
+    TAP = "tap"
+
+
 def option(text: str, *names: str, show: str | None = None) -> typer.models.OptionInfo:
     """Return an option with its help text; `show` names its value in the help."""
     found = typer.Option(*names, help=text, metavar=show)

@@ -15,11 +15,14 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # A module imports only from its left.
 ORDER = """
     errors progress memory allocator calendar stamps tables steps axes grid points cube sources
-    binning history covariates features scaling windows noise priors calibration metrics consistency
+    binning history covariates trips published features scaling windows noise priors calibration
+    metrics fields standings paper_tables consistency
     schedule diffusion samplers networks tiling series units presets architecture stages training
-    assembly chance reconstruction evidence rehearsal residuals fitting
-    summary variable store model rivals validation outputs cf geotiff atmosphere synthetic
-    sampling picture report doctor demo cli
+    assembly chance reconstruction evidence rehearsal residuals
+    summary variable outputs lesson fitting store forecast tasks scores model rivals validation contenders
+    journal comparison
+    cf geotiff atmosphere synthetic
+    sampling picture marks charts surfaces report comparison_tables comparison_report doctor demo cli
 """.split()
 # What trains on a machine that has only torch and numpy, from an array file.
 TORCH_CORE = ["scaling", *ORDER[ORDER.index("schedule") : ORDER.index("training") + 1]]

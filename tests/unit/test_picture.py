@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from geodiffrecon.picture import _telling_steps, draw
+from geodiffrecon.picture import telling_steps, draw
 from geodiffrecon.points import PointTable
 
 pytest.importorskip("matplotlib")
@@ -41,6 +41,6 @@ def test_maps_alone_make_a_picture(maps, tmp_path):
 
 def test_the_worst_and_a_usual_day_are_shown(maps):
     maps["pm25"].values[3] = 400.0
-    steps = _telling_steps(maps)
+    steps = telling_steps(maps)
     assert steps[0] == 3
     assert len(steps) == 2

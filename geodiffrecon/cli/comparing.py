@@ -1,0 +1,147 @@
+"""``geodiffrecon compare``: this system, its layers and its rivals on one's own history."""
+
+# No postponed annotations here: typer reads them at run time.
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..errors import InvalidParameter
+from . import options as opt
+from .inputs import external_features, refuse_points
+from .running import session
+
+if TYPE_CHECKING:
+    from ..comparison import Protocol
+
+Range = tuple[int, int] | None
+EVERYDAY = "default,prior,share,climatology,kriging,idw,bilinear,nearest"
+
+
+def compare_command(
+    history: Annotated[Path, typer.Argument(help="NetCDF or multi-band GeoTIFF of fine maps.")],
+    json_file: Annotated[Path, opt.option("Write the scores.", "--json", show="FILE")],
+    factor: Annotated[int | None, opt.option("Fine cells per coarse cell.", "--factor")] = None,
+    aggregation: Annotated[
+        opt.Pooling | None, opt.option("What pooling means.", "--aggregation")
+    ] = None,
+    methods: Annotated[
+        str, opt.option("Names, separated by commas.", "--methods", show="M,M")
+    ] = EVERYDAY,
+    patterns: Annotated[
+        str, opt.option("Which coarse cells are hidden.", "--patterns", show="P,P")
+    ] = "complete,random,fixed,block",
+    missing: Annotated[
+        str, opt.option("Shares of hidden cells.", "--missing", show="R,R")
+    ] = "0.2,0.4,0.6,0.8",
+    masks: Annotated[int, opt.option("Masks of each pattern.", "--masks")] = 5,
+    seeds: Annotated[int, opt.option("Trainings of each method.", "--seeds")] = 1,
+    samples: Annotated[int, opt.option("Draws of an ensemble.", "--samples")] = 32,
+    max_minutes: Annotated[
+        float, opt.option("Time of each training.", "--max-minutes", show="M")
+    ] = 4.0,
+    kind: Annotated[opt.Kind | None, opt.option("What values can be.", "--kind")] = None,
+    variable: opt.Variable = None,
+    crs: opt.FileCrs = None,
+    bounds: opt.Bounds = None,
+    rows: Annotated[Range, opt.option("Rows from the north.", "--rows", show="A B")] = None,
+    cols: Annotated[Range, opt.option("Columns from the west.", "--cols", show="A B")] = None,
+    trim: Annotated[bool, opt.option("Drop what the factor leaves over.", "--trim")] = False,
+    until: Annotated[str | None, opt.option("End of training.", "--until", show="T")] = None,
+    external: opt.External = None,
+    calendar_tz: opt.CalendarTz = None,
+    country: Annotated[
+        str | None, opt.option("Country of the holidays.", "--country", show="CC")
+    ] = None,
+    preset_data: Annotated[
+        opt.Published | None, opt.option("The paper's data, in HISTORY.", "--preset-data")
+    ] = None,
+    report: Annotated[
+        Path | None, opt.option("Write a page.", "--report", show="FILE.html")
+    ] = None,
+    markdown: Annotated[
+        Path | None, opt.option("Write tables.", "--markdown", show="FILE.md")
+    ] = None,
+    seed: Annotated[int, opt.option("Of draws and intervals.", "--seed")] = 0,
+    device: Annotated[opt.Device, opt.option("Where to run.", "--device")] = opt.Device.AUTO,
+    progress: opt.Progress = opt.Form.TERMINAL,
+) -> None:
+    """Compare this system with its layers and its rivals on one's own history."""
+    with session(progress) as run:
+        refuse_points(history)
+        protocol = _protocol(patterns, missing, masks, samples, max_minutes, seed)
+        from .. import comparison_report as reports
+        from ..comparison import Comparison
+        from ..contenders import methods_of
+        from ..history import open_history
+        from ..journal import Journal
+
+        names = methods_of(_names(methods))
+        if preset_data is not None:
+            from ..published import read_published
+
+            found = read_published(preset_data.value, history)
+            cube, features, until = found.cube, found.covariates, until or found.until
+            pooling = found.aggregation
+        else:
+            if factor is None or aggregation is None:
+                raise InvalidParameter("compare needs --factor and --aggregation for this history.")
+            pooling = aggregation.value
+            cube = open_history(
+                history, variable=variable, factor=factor, crs=crs, bounds=bounds, rows=rows,
+                cols=cols, trim=trim, aggregation=pooling, calendar_tz=calendar_tz,
+                progress=run.progress,
+            )  # fmt: skip
+            features = external_features(external, str(cube.attrs["calendar_tz"]), run.log)
+        for note in cube.attrs.get("notes", []):
+            run.log(note)
+        comparison = Comparison.of(
+            cube, protocol, Journal(json_file.with_suffix(".work")), aggregation=pooling,
+            kind=kind.value if kind else None, until=until, external=features, country=country,
+            device=device.value, progress=run.progress, log=run.log,
+        )  # fmt: skip
+        comparison.run(names, seeds)
+        result = comparison.result(" ".join(["geodiffrecon", *sys.argv[1:]]))
+        if preset_data is not None:
+            result["paper"] = preset_data.value
+        outputs = reports.write(
+            result, json_file=json_file, html_file=report, markdown_file=markdown
+        )
+        lines = [reports.terminal(result), *(f"Written: {path}" for path in outputs)]
+        run.finish({"outputs": [str(path) for path in outputs]}, lines)
+
+
+def _protocol(
+    patterns: str, missing: str, masks: int, samples: int, max_minutes: float, seed: int
+) -> "Protocol":
+    from ..comparison import Protocol
+
+    known = ("complete", "random", "fixed", "block")
+    chosen = tuple(_names(patterns))
+    for name in chosen:
+        if name not in known:
+            raise InvalidParameter(f"--patterns has {name!r}; there are {', '.join(known)}.")
+    ratios = tuple(_ratio(text) for text in _names(missing))
+    if masks < 1 or samples < 0 or max_minutes <= 0:
+        raise InvalidParameter(
+            f"--masks is {masks}, --samples {samples} and --max-minutes {max_minutes:g}; at least "
+            "one mask, no negative number of samples and some time are needed."
+        )
+    return Protocol(chosen, ratios, masks, samples, max_minutes, seed)
+
+
+def _ratio(text: str) -> float:
+    try:
+        ratio = float(text)
+    except ValueError:
+        ratio = -1.0
+    if not 0 < ratio < 1:
+        raise InvalidParameter(
+            f"--missing has {text!r}; give shares of hidden cells between 0 and 1, such as 0.2,0.4."
+        )
+    return ratio
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
