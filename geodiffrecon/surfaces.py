@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -42,9 +43,10 @@ if TYPE_CHECKING:
     Edges = tuple[float, float, float, float]
 
 COLOURS = {"value": VALUES, "difference": DIFFERENCES, "std": ERRORS}
-PANEL, LEFT, TOP, BOTTOM = 3.5, 0.45, 0.95, 1.05  # inches
+PANEL, ROW, LEFT, RIGHT, TOP, BOTTOM = 3.5, 3.0, 0.5, 0.2, 0.95, 1.05  # inches
 VIEW = {"elev": 34, "azim": -62}
 HEIGHT = 0.62  # of the box, in widths of the map
+CLEARANCE = 0.15  # between the floor and the lowest value, in spans of the values
 MOST_LINES = 160  # along one axis of a surface; larger maps are thinned
 
 
@@ -254,7 +256,7 @@ def hide_and_reconstruct(
     coarse = aggregate(recent, how=model.aggregation)
     name = str(coarse.attrs["value"])
     coarse = coarse.drop_vars(f"{name}_n_obs")  # fine cells are no points
-    stamp = f"{iso(coarse['time'].values[-1])}"
+    stamp = iso(coarse["time"].values[-1])
     rows = []
     for number, pattern in enumerate(patterns):
         progress(number, len(patterns), f"reconstructing, {pattern} cells hidden")
@@ -307,31 +309,49 @@ def _draw(
     title: str,
 ) -> Path:
     """Draw rows of panels with a bar of colours for each kind below them."""
-    columns = len(rows[0])
-    width, height = LEFT + columns * PANEL, TOP + len(rows) * PANEL * 0.86 + BOTTOM
-    figure = blank((width, height))
-    figure.text(0.5, 1 - 0.22 / height, title, ha="center", va="top", fontsize=14, weight="bold")
+    size = LEFT + len(rows[0]) * PANEL + RIGHT, TOP + len(rows) * ROW + BOTTOM
+    figure = blank(size)
+    _write_texts(figure, rows, labels, title)
     scales = _scales([panel for row in rows for panel in row])
     drawn: dict[str, tuple[Any, list[int]]] = {}
     for i, row in enumerate(rows):
-        bottom = (BOTTOM + (len(rows) - 1 - i) * PANEL * 0.86) / height
-        middle = bottom + PANEL * 0.43 / height
-        figure.text(0.12 / width, middle, labels[i], rotation=90, va="center", ha="left",
-                    fontsize=11, weight="bold", linespacing=1.4, multialignment="center")  # fmt: skip
         for j, panel in enumerate(row):
-            place = ((LEFT + j * PANEL) / width, bottom, PANEL / width, PANEL * 0.86 / height)
-            axis = figure.add_axes(place, projection="3d")
+            corner = LEFT + j * PANEL, BOTTOM + (len(rows) - 1 - i) * ROW
+            axis = figure.add_axes(_share((*corner, PANEL, ROW), size), projection="3d")
             surface = _draw_surface(axis, panel, grid, scales[panel.kind])
-            used = drawn.setdefault(panel.kind, (surface, []))[1]
-            used.append(j)
-            if i == 0:
-                figure.text(place[0] + PANEL / width / 2, 1 - 0.66 / height, panel.title,
-                            ha="center", va="top", fontsize=12)  # fmt: skip
+            drawn.setdefault(panel.kind, (surface, []))[1].append(j)
     for surface, used in drawn.values():
         centre = LEFT + (min(used) + max(used) + 1) / 2 * PANEL
-        bar = figure.add_axes(((centre - 1.2) / width, 0.6 / height, 2.4 / width, 0.13 / height))
+        bar = figure.add_axes(_share((centre - 1.2, 0.65, 2.4, 0.13), size))
         figure.colorbar(surface, cax=bar, orientation="horizontal", label=units)
     return write(figure, path)
+
+
+def _share(place: Edges, size: tuple[float, float]) -> Edges:
+    """Return left, bottom, width and height in shares of the figure instead of inches."""
+    left, bottom, width, height = place
+    return left / size[0], bottom / size[1], width / size[0], height / size[1]
+
+
+def _write_texts(
+    figure: Any, rows: Sequence[Sequence[Panel]], labels: Sequence[str], title: str
+) -> None:
+    """Write the title, the name of each column and row, and what the shade means."""
+    width, height = figure.get_size_inches()
+
+    def write_at(x: float, y: float, text: str, **style: Any) -> None:
+        figure.text(x / width, y / height, text, **{"ha": "center", "va": "center", **style})
+
+    line = textwrap.fill(title, int(11 * (width - 0.4)))
+    write_at(width / 2, height - 0.38, line, fontsize=14, weight="bold")
+    for j, panel in enumerate(rows[0]):
+        write_at(LEFT + (j + 0.5) * PANEL, height - 0.85, panel.title, fontsize=12)
+    for i, label in enumerate(labels):
+        middle = BOTTOM + (len(rows) - i - 0.5) * ROW
+        write_at(LEFT / 2 + 0.05, middle, label, rotation=90, fontsize=11, weight="bold",
+                 linespacing=1.4)  # fmt: skip
+    if any(panel.hidden is not None for row in rows for panel in row):
+        write_at(LEFT, 0.12, "Grey floor: cells that were hidden.", ha="left", fontsize=9)
 
 
 def _scales(panels: Sequence[Panel]) -> dict[str, tuple[float, float]]:
@@ -355,15 +375,16 @@ def _draw_surface(axis: Any, panel: Panel, grid: NestedGrid, scale: tuple[float,
     rows, columns = panel.values.shape
     y = north - (np.arange(rows) + 0.5) * (north - south) / rows
     x = west + (np.arange(columns) + 0.5) * (east - west) / columns
+    floor = scale[0] - CLEARANCE * (scale[1] - scale[0])
     axis.computed_zorder = False  # the shade lies below the surface, whatever the distance says
     if panel.hidden is not None:
-        _shade(axis, panel.hidden, grid.bounds, scale[0])
+        _shade(axis, panel.hidden, grid.bounds, floor)
     surface = axis.plot_surface(
         *np.meshgrid(x, y), panel.values, cmap=COLOURS[panel.kind], vmin=scale[0], vmax=scale[1],
         rcount=min(rows, MOST_LINES), ccount=min(columns, MOST_LINES), shade=False,
         edgecolor=(0, 0, 0, 0.25), linewidth=0.2, zorder=2,
     )  # fmt: skip
-    _finish(axis, grid, scale)
+    _finish(axis, grid, (floor, scale[1]))
     return surface
 
 
@@ -381,12 +402,12 @@ def _shade(axis: Any, hidden: NDArray[np.bool_], bounds: Edges, floor: float) ->
     axis.add_collection3d(Poly3DCollection(squares, facecolors="0.55", linewidths=0, zorder=1))
 
 
-def _finish(axis: Any, grid: NestedGrid, scale: tuple[float, float]) -> None:
+def _finish(axis: Any, grid: NestedGrid, heights: tuple[float, float]) -> None:
     """Set limits, proportions, the view and a few small ticks."""
     west, south, east, north = grid.bounds
     stretch = 1 / np.cos(np.radians((south + north) / 2)) if grid.geographic else 1.0
     length = float((north - south) * stretch / (east - west))
-    axis.set(xlim=(west, east), ylim=(south, north), zlim=scale)
+    axis.set(xlim=(west, east), ylim=(south, north), zlim=heights)
     axis.set_box_aspect((1, length, HEIGHT * max(1.0, length)), zoom=1.05)
     axis.view_init(**VIEW)
     for side in (axis.xaxis, axis.yaxis, axis.zaxis):

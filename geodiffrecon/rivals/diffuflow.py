@@ -138,7 +138,7 @@ class DiffUFlowNetwork(nn.Module):
         self.stride = min((n for n in range(2, size.factor + 1) if size.factor % n == 0), default=1)
         overlaid = d // 2
         former = PointFormerConfig(
-            frames, rows, cols, d=d, heads=1, feature_channels=overlaid * self.stride**2
+            frames, rows, cols, d=d, heads=1, layers=1, feature_channels=overlaid * self.stride**2
         )
         self.stformer = STPointFormer(former)
         self.semantic = SemanticAttention(

@@ -246,10 +246,10 @@ class UrbanSTA:
     fine_width: int = 64
     fine_depth: int = 2
     weights: Weights = Weights()
-    rate: float = 1e-3
-    joint_rate: float = 1e-3
-    completion_steps: int = 800
-    steps: int = 1500
+    rate: float = 3e-3
+    joint_rate: float = 3e-3
+    completion_steps: int = 600
+    steps: int = 1400
     batch: int = 16
 
     def lags(self, slots: int) -> tuple[int, ...]:
