@@ -44,7 +44,9 @@ GATE_FRAMES = 64
 SEGMENT_DAYS = 1.5
 JOINT_BATCH = 32
 # Shares of the time budget at whose end each phase stops.
-BUDGET = {"means": 0.42, "joint": 0.48, "completion": 0.57, "refinement": 0.67, "refit": 1.0}
+BUDGET = {"means": 0.42, "joint": 0.46, "refit": 0.76, "completion": 0.87, "refinement": 1.0}
+WHOLE = 0.9  # share of its steps without which a refitted network is dropped for the first one
+STAGES = ("completion", "refinement")
 
 
 @dataclass(frozen=True)
@@ -109,12 +111,13 @@ class Fitting:
         if self.settings.mean:
             means = self._train_means(rehearsal, self.split.fold)
             model, joint = self._joint(self._gate_means(model, means), means, rehearsal)
+        final = self._refit_means(model, means, joint)
         if self.settings.diffusion:
             model = self._diffuse(model, rehearsal)
         calibrations = self._calibrate(model)
         frames = np.flatnonzero(self.split.calibrate)
         below = calibrate(bare, self._trials, frames) if self.settings.prior else Calibration()
-        return self._refit(model, means, joint), calibrations, below
+        return self._refit(model, final), calibrations, below
 
     # --- the prior -----------------------------------------------------------------------------
 
@@ -176,35 +179,52 @@ class Fitting:
     # --- the mean layer ------------------------------------------------------------------------
 
     def _train_means(
-        self, rehearsal: Rehearsal, fold: NDArray[np.int64], earlier: Means | None = None
-    ) -> Means:
-        """Train every member without its own block; `earlier` says for how many steps."""
-        found = Means([], [], {"completion": [], "refinement": []})
-        deadlines = iter(self._parts("refit" if earlier else "means", 2 * self.settings.members))
+        self, rehearsal: Rehearsal, fold: NDArray[np.int64],
+        earlier: Means | None = None, stages: tuple[str, ...] = STAGES,
+    ) -> Means:  # fmt: skip
+        """Train every member without its own block; `earlier` says for how many steps.
+
+        An earlier network stays where its stage is not among `stages`, or where the time did not
+        suffice to train its successor.
+        """
+        found = Means([], [], {stage: [] for stage in STAGES})
+        phase = "refit" if earlier else "means"
+        deadlines = iter(self._parts(phase, len(stages) * self.settings.members))
         for member in range(self.settings.members):
-            for stage in ("completion", "refinement"):
+            for stage in STAGES:
+                first = getattr(earlier, stage)[member] if earlier else None
+                network, steps = first, 0
                 if not self.settings.pretrained:
-                    getattr(found, stage).append(
-                        self._new(stage, noisy=False, number=member).eval()
+                    network = self._new(stage, noisy=False, number=member).eval()
+                elif stage in stages:
+                    planned = earlier.steps[stage][member] if earlier else None
+                    network, steps = self._train_mean(
+                        stage, member, rehearsal, fold, planned, next(deadlines)
                     )
-                    continue
-                layer: Layer = getattr(self.settings, f"{stage}_mean")
-                learn = self._phase(rehearsal, self._others(fold, member), member, layer.batch)
-                network = self._new(stage, noisy=False, number=member)
-                loss = getattr(learn, stage)
-                outcome = optimise(
-                    network, _loss_of(loss, network, learn),
-                    steps=earlier.steps[stage][member] if earlier else layer.steps,
-                    rate=layer.rate, seed=learn.pool.seed, decay_over=layer.steps,
-                    check=None if earlier else self._check(loss, network, rehearsal),
-                    until=next(deadlines), clock=self.clock,
-                    progress=self.progress,
-                    label=f"mean {stage} {member + 1} of {self.settings.members}",
-                )  # fmt: skip
-                self.curves.setdefault(f"{stage} mean {member}", outcome.curve)
+                    network = first if first and steps < WHOLE * (planned or 0) else network
                 getattr(found, stage).append(network)
-                found.steps[stage].append(outcome.steps)
+                found.steps[stage].append(steps)
         return found
+
+    def _train_mean(
+        self, stage: str, member: int, rehearsal: Rehearsal, fold: NDArray[np.int64],
+        planned: int | None, until: float | None,
+    ) -> tuple[nn.Module, int]:  # fmt: skip
+        """Return one trained network and its steps: as `planned`, or as validation says."""
+        layer: Layer = getattr(self.settings, f"{stage}_mean")
+        learn = self._phase(rehearsal, self._others(fold, member), member, layer.batch)
+        network = self._new(stage, noisy=False, number=member)
+        loss = getattr(learn, stage)
+        outcome = optimise(
+            network, _loss_of(loss, network, learn),
+            steps=layer.steps if planned is None else planned, rate=layer.rate,
+            seed=learn.pool.seed, decay_over=layer.steps,
+            check=self._check(loss, network, rehearsal) if planned is None else None,
+            until=until, clock=self.clock, progress=self.progress,
+            label=f"mean {stage} {member + 1} of {self.settings.members}",
+        )  # fmt: skip
+        self.curves.setdefault(f"{stage} mean {member}", outcome.curve)
+        return network, outcome.steps
 
     def _gate_means(self, model: Reconstructor, means: Means) -> Reconstructor:
         """Keep each stage's mean if it gains, refinement over the completion that was kept."""
@@ -332,22 +352,27 @@ class Fitting:
         points = trials(self._source, points=True, seed=self.seed + 7)
         return {"hard": held, "soft": calibrate(model, points, frames)}
 
-    def _refit(self, model: Reconstructor, means: Means | None, joint: bool) -> Reconstructor:
-        """Refit the prior, and the mean layer where it was kept, on validation as well."""
+    def _refit_means(self, model: Reconstructor, means: Means | None, joint: bool) -> Means | None:
+        """Train the networks of the mean layer that were kept on validation as well."""
+        stages = tuple(stage for stage in STAGES if getattr(model, stage))
+        if means is None or not stages:
+            return None
         everything = self.split.all_folds
+        rehearsal = self._rehearse(everything)
+        final = self._train_means(rehearsal, everything, means, stages)
+        return self._train_joint(final, rehearsal, everything, "refit") if joint else final
+
+    def _refit(self, model: Reconstructor, final: Means | None) -> Reconstructor:
+        """Return the model with the refitted networks, and its prior refitted like them."""
         if model.samples_its_mean:
             return model
-        if means is not None and (model.completion or model.refinement):
-            rehearsal = self._rehearse(everything)
-            final = self._train_means(rehearsal, everything, means)
-            if joint:
-                final = self._train_joint(final, rehearsal, everything, "refit")
+        if final is not None:
             model = replace(
                 model,
                 completion=final.completion if model.completion else [],
                 refinement=final.refinement if model.refinement else [],
             )
-        prior = self._prior(everything)
+        prior = self._prior(self.split.all_folds)
         return replace(model, prior=prior, units=units_of([prior]).to(self.device))
 
     # --- shared --------------------------------------------------------------------------------

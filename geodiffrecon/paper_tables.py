@@ -9,6 +9,7 @@ their columns could not be told with certainty.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from .errors import InvalidParameter
 
@@ -279,3 +280,19 @@ def paper_figure(dataset: str, method: str, pattern: str, missing: float) -> Pai
         if same and row.method.lower() == method.lower():
             return row.mae, row.rmse
     return None
+
+
+def score_rows(dataset: str) -> list[dict[str, Any]]:
+    """Return the paper's figures of a data set as rows of a comparison, to stand beside one's own.
+
+    Raises
+    ------
+    InvalidParameter
+        If the paper has no data set of that name.
+    """
+    return [
+        {"method": f"paper:{figure.method}", "label": f"{figure.method} (as printed)",
+         "role": "published", "seed": 0, "pattern": figure.pattern, "missing": figure.missing,
+         "mae": figure.mae, "rmse": figure.rmse}
+        for figure in rows(dataset)
+    ]  # fmt: skip

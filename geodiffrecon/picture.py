@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # third, of signed errors, has no green to confuse with its red.
 VALUES, ERRORS, DIFFERENCES = "cividis", "magma_r", "RdBu_r"
 READABLE_UNITS = {"ug m-3": "µg/m³", "mg m-3": "mg/m³", "K": "K", "mm": "mm"}
-PANEL_CM, DPI = 7.2, 130
+PANEL_CM, MIN_CM, DPI = 7.2, 10.0, 130
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +114,7 @@ def draw(
     scene = _scene(maps, points, truth, titles)
     columns = len(scene.columns)
     figure = blank(
-        (columns * PANEL_CM / 2.54, (len(steps) * PANEL_CM * 0.95 + 2.4) / 2.54),
+        (max(columns * PANEL_CM, MIN_CM) / 2.54, (len(steps) * PANEL_CM * 0.95 + 2.4) / 2.54),
         layout="constrained",
     )
     axes = figure.subplots(len(steps), columns, squeeze=False)
@@ -161,9 +161,11 @@ def write(figure: Any, path: Path) -> Path:
 
 def heading(maps: xr.Dataset) -> str:
     """Return the name of the variable with its unit, as people read it."""
-    name = str(maps.attrs["value"])
-    title, units = str(maps[name].attrs.get("long_name", name)), units_of(maps)
-    return f"{title[:1].upper()}{title[1:]}" + (f", {units}" if units else "")
+    name, units = str(maps.attrs["value"]), units_of(maps)
+    long_name = str(maps[name].attrs.get("long_name", ""))
+    named = long_name and long_name.replace(" ", "_") != name
+    title = f"{long_name[:1].upper()}{long_name[1:]}" if named else name
+    return f"{title}, {units}" if units else title
 
 
 def units_of(maps: xr.Dataset) -> str:
@@ -215,8 +217,7 @@ def check_known(maps: xr.Dataset, steps: Sequence[int]) -> None:
     for step in steps:
         if not np.isfinite(main_values(maps)[step]).any():
             raise NoObservations(
-                f"Every value of the map at {iso(maps['time'].values[step])} is missing; choose "
-                "another time."
+                f"Every value of the map at {when(maps, step)} is missing; choose another time."
             )
 
 
@@ -302,8 +303,9 @@ def _draw_difference(axis: Any, scene: _Scene, values: NDArray[np.floating]) -> 
     sizes = np.abs(values[np.isfinite(values)])
     limit = (float(np.quantile(sizes, 0.995)) if len(sizes) else 0.0) or 1.0
     scale = {"cmap": DIFFERENCES, "vmin": -limit, "vmax": limit}
+    drawn = axis.imshow(values, extent=scene.extent, **scale)
     _finish(axis, scene, scene.titles["difference"])
-    return axis.imshow(values, extent=scene.extent, **scale)
+    return drawn
 
 
 def _draw_points(axis: Any, scene: _Scene, step: int, scale: dict[str, Any]) -> int:

@@ -252,7 +252,7 @@ def hide_and_reconstruct(
         )
     model.grid.check_same(NestedGrid.of(history), "history")
     step = _frame(model, history, time)
-    recent = history.isel(time=slice(max(0, step - model._fitted().history), step + 1))
+    recent = history.isel(time=slice(max(0, step - model.layers().history), step + 1))
     coarse = aggregate(recent, how=model.aggregation)
     name = str(coarse.attrs["value"])
     coarse = coarse.drop_vars(f"{name}_n_obs")  # fine cells are no points
@@ -297,7 +297,7 @@ def _frame(model: DiffRecon, history: xr.Dataset, time: str | None) -> int:
 
 def _label(pattern: str, seen: NDArray[np.bool_]) -> str:
     names = {"fixed": "Fixed cells", "random": "Random cells", "block": "Block"}
-    return f"{names[pattern]}, {1 - seen.mean():.0%} hidden"
+    return f"{names[pattern]}, {100 * (1 - seen.mean()):.0f} % hidden"
 
 
 def _draw(
@@ -410,6 +410,7 @@ def _finish(axis: Any, grid: NestedGrid, heights: tuple[float, float]) -> None:
     axis.set(xlim=(west, east), ylim=(south, north), zlim=heights)
     axis.set_box_aspect((1, length, HEIGHT * max(1.0, length)), zoom=1.05)
     axis.view_init(**VIEW)
+    axis.patch.set_visible(False)  # it would cover labels of the row above
     for side in (axis.xaxis, axis.yaxis, axis.zaxis):
         side.set_pane_color((0.96, 0.96, 0.96, 1))
     axis.locator_params(axis="x", nbins=3)

@@ -14,6 +14,7 @@ from .gridding import bin_points_command
 from .looking import demo_command, doctor_command, info_command
 from .mapping import reconstruct_command
 from .modelling import fit_command
+from .plotting import plot_command
 from .scoring import evaluate_command
 
 app = typer.Typer(
@@ -47,6 +48,7 @@ app.command("fit")(fit_command)
 app.command("reconstruct")(reconstruct_command)
 app.command("evaluate")(evaluate_command)
 app.command("compare")(compare_command)
+app.command("plot")(plot_command)
 app.command("info")(info_command)
 app.command("doctor")(doctor_command)
 

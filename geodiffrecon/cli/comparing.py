@@ -3,7 +3,7 @@
 # No postponed annotations here: typer reads them at run time.
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,7 +13,10 @@ from .inputs import external_features, refuse_points
 from .running import session
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from ..comparison import Protocol
+    from ..covariates import Covariates
 
 Range = tuple[int, int] | None
 EVERYDAY = "default,prior,share,climatology,kriging,idw,bilinear,nearest"
@@ -76,18 +79,13 @@ def compare_command(
         from ..contenders import methods_of
         from ..history import open_history
         from ..journal import Journal
+        from ..paper_tables import score_rows
 
         names = methods_of(_names(methods))
         if preset_data is not None:
-            from ..published import read_published
-
-            found = read_published(preset_data.value, history)
-            cube, features, until = found.cube, found.covariates, until or found.until
-            pooling = found.aggregation
+            cube, features, until = _published(preset_data.value, history, until, run.progress)
         else:
-            if factor is None or aggregation is None:
-                raise InvalidParameter("compare needs --factor and --aggregation for this history.")
-            pooling = aggregation.value
+            pooling = _needed(factor, aggregation)
             cube = open_history(
                 history, variable=variable, factor=factor, crs=crs, bounds=bounds, rows=rows,
                 cols=cols, trim=trim, aggregation=pooling, calendar_tz=calendar_tz,
@@ -97,19 +95,37 @@ def compare_command(
         for note in cube.attrs.get("notes", []):
             run.log(note)
         comparison = Comparison.of(
-            cube, protocol, Journal(json_file.with_suffix(".work")), aggregation=pooling,
+            cube, protocol, Journal(json_file.with_suffix(".work")),
             kind=kind.value if kind else None, until=until, external=features, country=country,
             device=device.value, progress=run.progress, log=run.log,
         )  # fmt: skip
         comparison.run(names, seeds)
         result = comparison.result(" ".join(["geodiffrecon", *sys.argv[1:]]))
         if preset_data is not None:
-            result["paper"] = preset_data.value
+            result["rows"] += score_rows(preset_data.value)
         outputs = reports.write(
             result, json_file=json_file, html_file=report, markdown_file=markdown
         )
         lines = [reports.terminal(result), *(f"Written: {path}" for path in outputs)]
         run.finish({"outputs": [str(path) for path in outputs]}, lines)
+
+
+def _published(
+    name: str, folder: Path, until: str | None, progress: Any
+) -> "tuple[xr.Dataset, Covariates | None, str]":
+    from ..published import read_published
+
+    found = read_published(name, folder, progress=progress)
+    return found.cube, found.covariates, until or found.until
+
+
+def _needed(factor: int | None, aggregation: opt.Pooling | None) -> str:
+    if factor is None or aggregation is None:
+        raise InvalidParameter(
+            "compare must know what a coarse cell is: give --factor (such as 4) and --aggregation "
+            "(mean or sum)."
+        )
+    return aggregation.value
 
 
 def _protocol(

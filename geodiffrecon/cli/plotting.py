@@ -1,0 +1,350 @@
+"""``geodiffrecon plot``: maps of any result side by side, or as surfaces."""
+
+# No postponed annotations here: typer reads them at run time.
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ..errors import InvalidParameter, InvalidTime, MissingColumn, MissingCRS, UnreadableFile
+from . import options as opt
+from .inputs import PointOptions, external_features, holds_points, refuse_points
+from .running import Session, session
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from ..points import PointTable
+    from ..variable import Variable
+
+PATTERNS = ",".join(opt.Pattern)
+STATISTICS = {"mean": "Completed map", "std": "Standard deviation", "q05": "5 % quantile",
+              "q50": "Median", "q95": "95 % quantile", "n_obs": "Observations"}  # fmt: skip
+
+
+def plot_command(
+    result: Annotated[Path, typer.Argument(help="Maps, a cube, or with --model a history.")],
+    out: Annotated[
+        Path | None, opt.option("The picture; beside RESULT by default.", "--out", show="FILE.png")
+    ] = None,
+    truth: Annotated[
+        Path | None, opt.option("True fine maps of the same times.", "--truth", show="HISTORY")
+    ] = None,
+    variable: opt.Variable = None,
+    points: Annotated[
+        Path | None, opt.option("Points to draw as well.", "--points", show="POINTS.csv")
+    ] = None,
+    time: Annotated[
+        list[str] | None, opt.option("Time to draw; may be repeated.", "--time", show="T")
+    ] = None,
+    surface: Annotated[bool, opt.option("Surfaces, not flat maps.", "--surface")] = False,
+    title: Annotated[str | None, opt.option("Line above the maps.", "--title")] = None,
+    model: Annotated[
+        Path | None,
+        opt.option("Hide cells of a history and complete them.", "--model", show="DIR"),
+    ] = None,
+    patterns: Annotated[
+        str, opt.option("With --model: which cells are hidden.", "--patterns")
+    ] = PATTERNS,
+    missing: Annotated[
+        float, opt.option("With --model: share of hidden cells.", "--missing", show="R")
+    ] = 0.4,
+    external: opt.External = None,
+    seed: opt.Seed = 0,
+    device: Annotated[opt.Device, opt.option("Where to run.", "--device")] = opt.Device.AUTO,
+    value: opt.Value = None,
+    time_column: Annotated[
+        str, opt.option("Time column of the points.", "--time-column", show="COL")
+    ] = "time",
+    tz: opt.Tz = None,
+    x: opt.X = None,
+    y: opt.Y = None,
+    crs: Annotated[
+        str | None, opt.option("CRS of points, or of maps without one.", "--crs", show="CRS")
+    ] = None,
+    progress: opt.Progress = opt.Form.TERMINAL,
+) -> None:
+    """Draw maps side by side, as surfaces, or beside what a model makes of hidden cells."""
+    with session(progress) as run:
+        from ..picture import check_matplotlib
+
+        check_matplotlib()
+        _check_request(result, out, truth=truth, points=points, model=model, time=time,
+                       surface=surface)  # fmt: skip
+        if model is not None:
+            from ..model import load
+
+            path = _draw_hidden(
+                run, result, out, estimator=load(model, device=device.value), title=title,
+                patterns=_patterns(patterns), missing=missing, time=time[0] if time else None,
+                variable=variable, crs=crs, external=external, seed=seed,
+            )  # fmt: skip
+        else:
+            columns = PointOptions(value, time_column, tz, x, y, crs)
+            path = _draw_result(
+                run, result, out, truth=truth, variable=variable, points=points, columns=columns,
+                times=time or [], surface=surface, title=title,
+            )  # fmt: skip
+        run.finish({"outputs": [str(path)]}, [f"The picture is {path}."])
+
+
+def _draw_result(
+    run: Session,
+    result: Path,
+    out: Path | None,
+    *,
+    truth: Path | None,
+    variable: str | None,
+    points: Path | None,
+    columns: PointOptions,
+    times: list[str],
+    surface: bool,
+    title: str | None,
+) -> Path:
+    """Draw what is in a file or folder of maps, beside the truth and the points if given."""
+    from .. import picture
+    from ..surfaces import draw_surfaces
+
+    file = _file_of(result)
+    maps, map_title = _open_result(file, None if truth else variable, columns.crs, run.progress)
+    known = None
+    if truth is not None:
+        known, at_both = _open_truth(truth, maps, variable, columns.crs, run)
+        maps = maps if times else maps.isel(time=at_both)
+    steps = picture.steps_at(maps, times) if times else picture.telling_steps(maps)
+    maps = maps.isel(time=steps)
+    known = None if known is None else _at_times(known, maps)
+    path = out or file.with_suffix(".png")
+    chosen = list(range(len(steps)))
+    if surface:
+        return draw_surfaces(maps, path, truth=known, steps=chosen, title=title)
+    table = None if points is None else _open_points(points, maps, columns, run)
+    return picture.draw(
+        maps, path, points=table, truth=known, map_title=map_title, difference=known is not None,
+        steps=chosen, title=title,
+    )  # fmt: skip
+
+
+def _draw_hidden(
+    run: Session,
+    history: Path,
+    out: Path | None,
+    *,
+    estimator: Any,
+    title: str | None,
+    variable: str | None,
+    crs: str | None,
+    external: list[Path] | None,
+    **request: Any,
+) -> Path:
+    """Draw figure 10 of the paper: patterns of hidden cells, one a row."""
+    from ..picture import heading, units_of, when
+    from ..surfaces import figure_ten, hide_and_reconstruct
+
+    cube = _read_history(history, estimator.variable, variable, crs, run)
+    features = external_features(external, estimator.calendar_tz, run.log)
+    rows, step = hide_and_reconstruct(
+        estimator, cube, external=features, progress=run.progress, **request
+    )
+    line = title or f"{heading(cube)} · {when(cube, step)}"
+    path = out or history.with_suffix(".png")
+    return figure_ten(rows, path, grid=estimator.grid, units=units_of(cube), title=line)
+
+
+def _check_request(
+    result: Path,
+    out: Path | None,
+    *,
+    truth: Path | None,
+    points: Path | None,
+    model: Path | None,
+    time: list[str] | None,
+    surface: bool,
+) -> None:
+    refuse = {"--truth": truth, "--points": points}
+    if model is not None:
+        refuse_points(result)
+        given = [name for name, value in refuse.items() if value is not None]
+        if given or len(time or []) > 1:
+            wrong = given[0] if given else f"{len(time or [])} times"
+            raise InvalidParameter(
+                f"With --model, {result.name} is the truth and one map of it is drawn, so "
+                f"{wrong} cannot be used; leave out --model to draw a result."
+            )
+    if surface and points is not None:
+        raise InvalidParameter(
+            "Points are drawn on flat maps only; leave out --surface or --points."
+        )
+    if out is not None and (out.is_dir() or out.suffix.lower() != ".png"):
+        raise InvalidParameter(f"--out is {out}; give the name of a file that ends in .png.")
+
+
+def _patterns(text: str) -> list[str]:
+    chosen = [part.strip().lower() for part in text.split(",") if part.strip()]
+    unknown = [part for part in chosen if part not in set(opt.Pattern)]
+    if unknown or not chosen:
+        raise InvalidParameter(f"--patterns is {text!r}; give some of {PATTERNS}.")
+    return list(dict.fromkeys(chosen))
+
+
+def _file_of(result: Path) -> Path:
+    """Return the file of a result; in a folder that is its NetCDF, or else the GeoTIFF of means."""
+    if not result.is_dir():
+        return result
+    for form in ("*.nc", "*_mean.tif"):
+        found = sorted(result.glob(form))
+        if len(found) > 1:
+            names = ", ".join(path.name for path in found[:4])
+            raise InvalidParameter(f"{result} holds {len(found)} results ({names}); name one.")
+        if found:
+            return found[0]
+    raise UnreadableFile(
+        f"{result} holds no maps: neither a NetCDF nor a GeoTIFF named …_mean.tif; give the "
+        "folder or file that reconstruct wrote."
+    )
+
+
+def _open_result(
+    path: Path, variable: str | None, crs: str | None, progress: Any
+) -> tuple["xr.Dataset", str]:
+    """Return the maps of a file and what they are."""
+    from ..grid import NETCDF_SUFFIXES
+    from ..history import open_cube
+
+    if holds_points(path):
+        raise InvalidParameter(
+            f"{path.name} holds points, but plot needs maps; give points with --points."
+        )
+    own = _own_netcdf(path) if path.suffix.lower() in NETCDF_SUFFIXES else None
+    if own is not None and variable is None:
+        complete = f"{own.attrs['value']}_std" in own
+        return own, "Completed map" if complete else "Map"
+    cube = _located(
+        lambda known: open_cube(path, variable=variable, crs=known, progress=progress), crs
+    )
+    return cube, "Map" if path.suffix.lower() in NETCDF_SUFFIXES else _statistic(path)
+
+
+def _own_netcdf(path: Path) -> "xr.Dataset | None":
+    """Return value and error of a file of this library; draws and quantiles are not drawn."""
+    from ..sources import damaged, open_netcdf
+
+    if not path.exists():
+        raise UnreadableFile(f"{path} does not exist; check the path.")
+    try:
+        with open_netcdf(path) as opened:
+            name = str(opened.attrs.get("value"))
+            if name not in opened or "level" not in opened.attrs:
+                return None
+            wanted = [name, f"{name}_std", "time_bnds"]
+            kept = opened[[part for part in wanted if part in opened.variables]]
+            return kept.load()
+    except (OSError, RuntimeError) as error:
+        raise damaged(path, error) from error
+
+
+def _statistic(path: Path) -> str:
+    """Return what a GeoTIFF of this library holds, by the description of its first band."""
+    import rasterio
+
+    with rasterio.open(path) as source:
+        words = (source.descriptions[0] or "").split(" ")
+    return STATISTICS.get(words[1] if len(words) > 1 else "", "Map")
+
+
+def _open_truth(
+    path: Path, maps: "xr.Dataset", variable: str | None, crs: str | None, run: Session
+) -> tuple["xr.Dataset", list[int]]:
+    """Return the truth on the grid of the maps, and the steps of the maps that it covers."""
+    import numpy as np
+
+    from ..calendar import iso
+    from ..cube import aggregate
+    from ..grid import NestedGrid
+    from ..variable import Variable
+
+    refuse_points(path)
+    attrs = maps.attrs
+    about = Variable(
+        str(attrs["value"]), NestedGrid.of(maps), str(attrs["freq"]), str(attrs["calendar_tz"]),
+        str(attrs["aggregation"]), {},
+    )  # fmt: skip
+    truth = _read_history(path, about, variable, crs, run)
+    if maps.attrs["level"] == "coarse":
+        truth = aggregate(truth, how=about.aggregation)
+    both = np.flatnonzero(np.isin(maps["time"].values, truth["time"].values))
+    if not len(both):
+        raise InvalidTime(
+            f"The truth has no map at the times of {maps.attrs['value']}, "
+            f"{iso(maps['time'].values[0])} to {iso(maps['time'].values[-1])}; it covers "
+            f"{iso(truth['time'].values[0])} to {iso(truth['time'].values[-1])}."
+        )
+    return truth, [int(step) for step in both]
+
+
+def _read_history(
+    path: Path, about: "Variable", name: str | None, crs: str | None, run: Session
+) -> "xr.Dataset":
+    """Read the named variable of fine maps, or the one that `about` names, or the only one."""
+    from ..history import open_history
+
+    def read(chosen: str | None) -> "xr.Dataset":
+        return _located(
+            lambda known: open_history(
+                path, variable=chosen, grid=about.grid, crs=known, freq=about.freq,
+                calendar_tz=about.calendar_tz, aggregation=about.aggregation,
+                progress=run.progress,
+            ),
+            crs or (None if about.grid.crs is not None else "none"),
+        )  # fmt: skip
+
+    try:
+        cube = read(name or about.name)
+    except MissingColumn:
+        if name is not None:
+            raise
+        cube = read(None)
+    for note in cube.attrs.get("notes", []):
+        run.log(note)
+    return cube
+
+
+def _located(read: Callable[[str | None], "xr.Dataset"], crs: str | None) -> "xr.Dataset":
+    """Return maps in their own CRS, or in `crs` where they have none."""
+    try:
+        return read(None)
+    except MissingCRS:
+        if crs is None:
+            raise
+        return read(crs)
+
+
+def _at_times(truth: "xr.Dataset", maps: "xr.Dataset") -> "xr.Dataset":
+    """Return the truth at the times of the maps."""
+    import numpy as np
+
+    from ..calendar import iso
+
+    times, wanted = truth["time"].values, maps["time"].values
+    lacking = wanted[~np.isin(wanted, times)]
+    if len(lacking):
+        raise InvalidTime(
+            f"The truth has no map at {iso(lacking[0])}; it covers {iso(times[0])} to "
+            f"{iso(times[-1])}."
+        )
+    return truth.isel(time=np.searchsorted(times, wanted))
+
+
+def _open_points(
+    path: Path, maps: "xr.Dataset", columns: PointOptions, run: Session
+) -> "PointTable":
+    from ..points import read_points
+
+    table = read_points(
+        path, value=columns.value or str(maps.attrs["value"]), time=columns.time, tz=columns.tz,
+        x=columns.x, y=columns.y, crs=columns.crs,
+    )  # fmt: skip
+    for note in table.notes:
+        run.log(note)
+    return table
