@@ -20,7 +20,9 @@ from geodiffrecon.cli.running import session
 from geodiffrecon.errors import Cancelled, InvalidParameter, NoObservations
 
 MANUAL = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
-COMMANDS = ["demo", "bin", "fit", "reconstruct", "evaluate", "info", "doctor"]
+COMMANDS = [
+    "demo", "bin", "fit", "reconstruct", "evaluate", "compare", "plot", "info", "doctor",
+]  # fmt: skip
 
 
 def run(*arguments):
