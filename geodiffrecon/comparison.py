@@ -160,22 +160,29 @@ class Comparison:
         """
         if seeds < 1:
             raise InvalidParameter(f"seeds is {seeds}; at least one is needed.")
-        settings = self.protocol.settings()
         for seed in range(seeds):
             for name in methods_of(methods):
-                fitted: Fitted | None = None
-                for pattern, missing in settings:
-                    spec = METHODS[name]
-                    key = f"{name}-{seed}-{pattern}-{missing:g}"
-                    if self.journal.row(key) or (spec.one_mask and pattern != "fixed"):
-                        continue
-                    if fitted is None or spec.one_mask:
-                        fitted = self._fitted(name, seed, missing)
-                    self.training.progress(0, 1, f"scoring {name}, {pattern} {missing:.0%}")
-                    row = self._row(name, seed, pattern, missing, fitted)
-                    self.journal.keep(key, row)
-                    self.training.log(f"{name}, seed {seed}, {pattern} {missing:.0%}: "
-                                      f"MAE {row['mae']:.4g}.")  # fmt: skip
+                self._run_method(name, seed)
+
+    def _run_method(self, name: str, seed: int) -> None:
+        spec, fitted = METHODS[name], None
+        for pattern, missing in self.protocol.settings():
+            key = _key(name, seed, pattern, missing)
+            if self.journal.row(key) or (spec.one_mask and pattern != "fixed"):
+                continue
+            if fitted is None or spec.one_mask:
+                fitted = self._fitted(name, seed, missing)
+            self.training.progress(0, 1, f"scoring {name}, {pattern} {missing:.0%}")
+            whole = self.journal.row(_key(spec.fit, seed, pattern, missing))
+            if spec.part == "mean" and whole and not fitted.diffuses:
+                # Without diffusion the mean layer is the whole model: nothing new to score.
+                row = {**whole, "method": name, "label": spec.label, "role": spec.role}
+            else:
+                row = self._row(name, seed, pattern, missing, fitted)
+            self.journal.keep(key, row)
+            self.training.log(
+                f"{name}, seed {seed}, {pattern} {missing:.0%}: MAE {row['mae']:.4g}."
+            )
 
     def result(self, command: str = "") -> dict[str, Any]:
         """Return everything that the journal holds, as JSON types.
@@ -305,6 +312,10 @@ class Comparison:
                 "complete_mae": complete.get((method, seed)),
                 "share_mae": complete.get(("share", 0)),
             }  # fmt: skip
+
+
+def _key(name: str, seed: int, pattern: str, missing: float) -> str:
+    return f"{name}-{seed}-{pattern}-{missing:g}"
 
 
 def _means(totals: list[dict[str, float]]) -> dict[str, float]:

@@ -85,6 +85,7 @@ def _settings() -> dict[str, Settings]:
         "no-point-former": without(base, "point_former"),
         "no-pattern-net": without(base, "pattern_net"),
         "no-prior": replace(base, prior=False),
+        "paper-apart": without(PRESETS["paper"], "joint"),
     }
 
 
@@ -97,6 +98,7 @@ METHODS: dict[str, Spec] = {
     "unet": Spec("U-Nets without prior", LAYER, "unet"),
     **{name: Spec(entry.label, OUTSIDE, name) for name, entry in RIVALS.items()},
     "urbansta-fixed": Spec("UrbanSTA, one mask", OUTSIDE, "urbansta", one_mask=True),
+    "apart-prior": Spec("prior alone", ABLATION, "apart", "prior"),
     "full": Spec("prior + means + joint", ABLATION, "full"),
     "apart": Spec("no joint training", ABLATION, "apart"),
     "diffused": Spec("prior + means + diffusion", ABLATION, "diffused"),
@@ -105,6 +107,7 @@ METHODS: dict[str, Spec] = {
     "no-point-former": Spec("no ST-PointFormer", ABLATION, "no-point-former"),
     "no-pattern-net": Spec("no T-PatternNet", ABLATION, "no-pattern-net"),
     "no-prior": Spec("no prior", ABLATION, "no-prior"),
+    "paper-apart": Spec("paper preset, no joint training", ABLATION, "paper-apart"),
     **{
         f"{REFINED}{name}": Spec(
             f"completion + {RIVALS[name].label}", ABLATION, name, completed=True
@@ -132,6 +135,11 @@ class Fitted(Protocol):
     @property
     def draws_only(self) -> bool:
         """Whether its mean is one of draws, which makes it slow to score."""
+        ...
+
+    @property
+    def diffuses(self) -> bool:
+        """Whether diffusion makes its draws."""
         ...
 
     @property
@@ -174,6 +182,12 @@ class Part:
         """Whether its mean is one of draws."""
         return self.model.layers(self.part).samples_its_mean
 
+    @property
+    def diffuses(self) -> bool:
+        """Whether diffusion makes its draws, or could if all layers were taken."""
+        layers = self.model.layers("all")
+        return bool(layers.completion_diffusion or layers.refinement_diffusion)
+
     def forecast(
         self, given: Observations, frames: NDArray[np.int64], *, samples: int, seed: int
     ) -> Forecast:
@@ -197,6 +211,7 @@ class Whole:
 
     rival: Rival
     about: dict[str, Any] = field(default_factory=dict)
+    diffuses: bool = False
 
     @property
     def history(self) -> int:
@@ -234,6 +249,7 @@ class Relay:
     rival: Rival
     about: dict[str, Any] = field(default_factory=dict)
     draws_only: bool = False
+    diffuses: bool = False
 
     @property
     def history(self) -> int:

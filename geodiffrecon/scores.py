@@ -88,6 +88,7 @@ def _of_fields(truth: Array, draws: Array, yardstick: Yardstick) -> dict[str, fl
     """Return scores of whole maps, coarse cells, totals and days, which need joint draws."""
     blocks = _pooled(truth[None], yardstick)[0], _pooled(draws, yardstick)
     found = {
+        "mae_one_draw": mae(truth, draws[0]),
         "energy": float(energy_score(truth, draws).mean()),
         "spectrum": spectral_distance(truth, draws),
         "brier": float(brier(truth, draws, yardstick.threshold).mean()),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     Result = Mapping[str, Any]
 
 # What a reader looks for first: this system, then its own layers, then all others.
-ROLES = ("ours", "layer", "outside")
+ROLES = ("ours", "layer", "outside", "ablation", "published")
 PATTERNS = ("complete", "random", "fixed", "block")
 
 
@@ -70,7 +70,8 @@ SCORES = {
     ),
     "brier": Score(
         "Brier score",
-        "Mean squared error of the stated chance that a cell is in the top 1 % of truth.",
+        "Mean squared error of the stated chance that a cell exceeds the value that one in twenty "
+        "exceeded in training.",
     ),
     "coverage50": Score(
         "in 50 %",
@@ -87,17 +88,22 @@ SCORES = {
     "crps_block": Score(
         "CRPS of coarse blocks", "The CRPS of the value of coarse cells.", unit=True
     ),
+    "crps_day": Score("CRPS of days", "The CRPS of means over a day.", unit=True),
     "crps_total": Score("CRPS of the total", "The CRPS of the value of the whole map.", unit=True),
     "mae_top1": Score("MAE, top 1 %", "MAE in the cells where the truth is highest.", unit=True),
+    "rmse_top1": Score("RMSE, top 1 %", "RMSE in the cells where the truth is highest.", unit=True),
     "crps_top1": Score("CRPS, top 1 %", "CRPS in the cells where the truth is highest.", unit=True),
     "mae_rounded": Score(
         "MAE, rounded", "MAE of the maps rounded to whole numbers, as some papers do.", unit=True
     ),
+    "mae_median": Score("MAE, median", "MAE of the median in place of the mean.", unit=True),
+    "mae_one_draw": Score("MAE, one draw", "MAE of a single draw of the ensemble.", unit=True),
     "bias": Score("bias", "Mean of reconstruction minus truth.", unit=True, target=0.0),
     "bias_percent": Score(
         "bias, %", "Mean of reconstruction minus truth, in percent of the mean truth.", target=0.0
     ),
     "fit_seconds": Score("training, s", "Seconds that learning took."),
+    "fit_cpu": Score("training, CPU s", "Seconds of the processor that learning took."),
     "seconds": Score("reconstruction, s", "Seconds to reconstruct all test frames once."),
     "peak_mb": Score("memory, MB", "Peak memory of the process."),
     "parameters": Score("parameters", "Learnt weights."),
@@ -277,7 +283,7 @@ def _names(result: Result) -> dict[str, tuple[str, str]]:
     names = {}
     for row in result.get("rows", ()):
         method = str(row.get("method", ""))
-        names[method] = str(row.get("label") or method), str(row.get("role") or ROLES[-1])
+        names[method] = str(row.get("label") or method), str(row.get("role") or "outside")
     return names
 
 
