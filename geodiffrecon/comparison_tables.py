@@ -218,7 +218,9 @@ def _listed(found: list[Setting]) -> str:
 def _against_outside(lines: list[Line], scored: list[int], score: str) -> list[str]:
     """Return in how many settings the first of our own methods beats all outside ones."""
     ours = next((line for line in lines if line.role == "ours"), None)
-    outside = [line for line in lines if line.role not in ("ours", "layer")]
+    outside = [
+        line for line in lines if line.role not in ("ours", "layer", "ablation", "published")
+    ]
     if ours is None or not outside:
         return []
     won = met = 0

@@ -349,6 +349,8 @@ class Reconstructor:
                 shares = _numpy(case.belief).reshape(shape)
                 return chance.allocate(coarse, shares.swapaxes(0, 1), part, self.units.factor)
         start = chance.fields(REFINEMENT_NOISE, part)
+        if self.refinement_diffusion is None:
+            start = self.prior.coloured(start).astype(np.float32)
         residual = self._flat(start)
         if self.refinement_diffusion is not None:
             residual = self.refinement_diffusion.draw(

@@ -259,6 +259,8 @@ def _pack_prior(prior: Prior) -> tuple[dict[str, Any], Arrays]:
         meta["radius"] = prior.refinement.radius
         arrays["prior.offsets"] = prior.refinement.coefficients
         arrays["prior.offset_spread"] = prior.refinement.spread
+        if prior.refinement.colour is not None:
+            arrays["prior.offset_colour"] = prior.refinement.colour
     return meta, arrays
 
 
@@ -276,7 +278,10 @@ def _unpack_prior(meta: Mapping[str, Any], arrays: Arrays) -> Prior:
         refinement = ShareRefinement(arrays["prior.shares"], meta["dispersion"])
     elif "radius" in meta:
         refinement = OffsetRefinement(
-            arrays["prior.offsets"], meta["radius"], arrays["prior.offset_spread"]
+            arrays["prior.offsets"],
+            meta["radius"],
+            arrays["prior.offset_spread"],
+            arrays.get("prior.offset_colour"),
         )
     rows, columns = meta["shape"]
     low, high = meta["fine_level"]

@@ -28,11 +28,15 @@ class OffsetRefinement:
         Neighbourhood in coarse cells.
     spread : array (P, N*N)
         Standard deviation of the fine residuals, cross-fitted, in transformed units.
+    colour : array (P, N*N, N*N), optional
+        Lower triangular factor of the correlation of the residuals inside each coarse cell; None
+        leaves the residuals of draws white.
     """
 
     coefficients: NDArray[np.float32]
     radius: int
     spread: NDArray[np.float32]
+    colour: NDArray[np.float32] | None = None
 
     @classmethod
     def fit(
@@ -91,6 +95,29 @@ class OffsetRefinement:
         size = near.shape[2]
         local = np.einsum("tpk,pkn->tpn", near, self.coefficients[:, :size], optimize=True)
         return local + np.einsum("tc,pcn->tpn", design, self.coefficients[:, size:], optimize=True)
+
+    def coloured(self, white: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Return white noise (n, P, N*N) with the correlation of the residuals."""
+        if self.colour is None:
+            return white.astype(np.float64)
+        return np.asarray(np.einsum("npk,pjk->npj", white, self.colour, optimize=True))
+
+
+def colour_of(residuals: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return the factor (P, N*N, N*N) of the correlation of residuals (T, P, N*N) in each cell.
+
+    Every cell's own correlation is shrunk to that of all cells, the more the fewer frames there
+    are.
+    """
+    known = residuals[np.isfinite(residuals).all(axis=(1, 2))]
+    size = known.shape[2]
+    standard = known / np.maximum(known.std(axis=0), 1e-9)
+    own = np.einsum("tpj,tpk->pjk", standard, standard, optimize=True) / len(standard)
+    share = 2 * size / (2 * size + len(standard))
+    mixed = (1 - share) * own + share * own.mean(axis=0) + 1e-3 * np.eye(size)
+    scale = np.sqrt(np.diagonal(mixed, axis1=1, axis2=2))
+    mixed /= scale[:, :, None] * scale[:, None, :]
+    return np.linalg.cholesky(mixed).astype(np.float32)
 
 
 def neighbourhoods(maps: NDArray[np.float64], radius: int) -> NDArray[np.float64]:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..scaling import Transform
-from ..windows import Record, contiguous_folds, to_blocks
+from ..windows import Record, contiguous_folds, from_blocks, to_blocks
 from .climatology import Climatology
 from .completion import GaussianCompletion
-from .offsets import OffsetRefinement, residuals_of_fold
+from .offsets import OffsetRefinement, colour_of, residuals_of_fold
 from .shares import ShareRefinement
 
 if TYPE_CHECKING:
@@ -231,6 +231,17 @@ class Prior:
         mean, _ = self.completion.predict_fields(seen, error=error, frames=frames)
         return (fields[:, frames] - mean).reshape(len(fields), len(frames), *self.shape)
 
+    def coloured(self, white: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Return fine noise (..., N I, N J) with the correlation of the residuals of refinement.
+
+        Correlated inside coarse cells only, so that it is the same whatever part is computed.
+        """
+        if not isinstance(self.refinement, OffsetRefinement):
+            return white
+        flat = white.reshape(-1, *white.shape[-2:])
+        blocks = self.refinement.coloured(to_blocks(flat, self.factor))
+        return from_blocks(blocks, self.factor, self.shape).reshape(white.shape)
+
 
 @dataclass(frozen=True)
 class _Parts:
@@ -283,7 +294,9 @@ def _cross_fitted_offsets(
     )
     spread = np.sqrt(np.nanmean(residuals**2, axis=0)).astype(np.float32)
     floor = max(1e-3 * float(np.sqrt(np.nanmean(parts.offsets[keep] ** 2))), 1e-6)
-    return OffsetRefinement(model.coefficients, model.radius, np.maximum(spread, floor))
+    return OffsetRefinement(
+        model.coefficients, model.radius, np.maximum(spread, floor), colour_of(residuals)
+    )
 
 
 def _dispersion(blocks: NDArray[np.float64], fitted: NDArray[np.float64]) -> float:

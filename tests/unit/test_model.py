@@ -273,3 +273,31 @@ def test_a_damaged_model_is_refused(counts_model, tmp_path):
 
 def test_public_names_are_there():
     assert all(getattr(gdr, name) is not None for name in gdr.__all__)
+
+
+def test_without_gates_every_layer_stays(counts_cube):
+    settings = replace(quick(), gated=False, diffusion=False)
+    model = DiffRecon(settings=settings).fit(counts_cube)
+    layers = model.layers()
+    assert layers.completion
+    assert layers.refinement
+    assert not model.layers("prior").refinement
+    assert model.parameters > 0
+
+
+@pytest.mark.parametrize("change", [{"pretrained": False}, {"through": False}])
+def test_the_joint_phase_can_be_all_there_is_or_spare_completion(counts_cube, change):
+    settings = replace(quick(), gated=False, diffusion=False, **change)
+    model = DiffRecon(settings=settings).fit(counts_cube)
+    assert any("joint training" in verdict for verdict in model.verdicts)
+
+
+def test_a_fit_out_of_time_is_still_whole(counts_cube):
+    seconds = iter(range(10_000))
+    settings = replace(quick(), gated=False)
+    model = DiffRecon(settings=settings).fit(
+        counts_cube, max_minutes=0.5, clock=lambda: float(next(seconds))
+    )
+    coarse = aggregate(counts_cube).isel(time=slice(-4, None))
+    maps = model.reconstruct(coarse)
+    assert np.isfinite(maps[counts_cube.attrs["value"]].values).all()

@@ -6,7 +6,7 @@ from geodiffrecon.noise import NoiseField
 from geodiffrecon.priors.climatology import Climatology
 from geodiffrecon.priors.completion import GaussianCompletion
 from geodiffrecon.priors.kernel import SpaceTimeKernel
-from geodiffrecon.priors.offsets import OffsetRefinement
+from geodiffrecon.priors.offsets import OffsetRefinement, colour_of
 from geodiffrecon.priors.prior import Prior, PriorSettings
 from geodiffrecon.priors.shares import ShareRefinement
 from geodiffrecon.windows import Record
@@ -176,3 +176,17 @@ def test_offsets_recover_a_linear_field():
     design = np.ones((300, 1))
     model = OffsetRefinement.fit(offsets, anomalies, design, radius=1, penalty=0.1)
     assert np.abs(model.predict(anomalies, design) - offsets).max() < 0.05
+
+
+def test_residuals_of_draws_hang_together_inside_a_coarse_cell():
+    rng = np.random.default_rng(0)
+    shared = rng.standard_normal((300, 5, 1))
+    residuals = 0.9 * shared + np.sqrt(1 - 0.81) * rng.standard_normal((300, 5, 4))
+    colour = colour_of(residuals)
+    refinement = OffsetRefinement(
+        np.zeros((5, 1, 4), np.float32), 0, np.ones((5, 4), np.float32), colour
+    )
+    drawn = refinement.coloured(rng.standard_normal((4000, 5, 4)))
+    assert drawn.std(axis=0) == pytest.approx(np.ones((5, 4)), abs=0.06)
+    assert np.corrcoef(drawn[:, 2].T)[0, 1] == pytest.approx(0.81, abs=0.06)
+    assert abs(np.corrcoef(drawn[:, 1, 0], drawn[:, 2, 0])[0, 1]) < 0.06
