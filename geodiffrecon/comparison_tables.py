@@ -255,6 +255,7 @@ def _beyond_chance(result: Result, score: str) -> list[str]:
 
 def _heading(result: Result, score: str) -> str:
     units = str(result.get("units") or "") if SCORES[score].unit else ""
+    units = "" if units == "1" else units  # the unit of counts says nothing
     return SCORES[score].title + (f", {units}" if units else "")
 
 

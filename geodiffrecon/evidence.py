@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     Frames = NDArray[np.int64]
 
 GATE_DRAWS = 16
+PATCHES = (1, 2, 4, 8)  # fine cells along one side
 RHO_LIMIT = 0.98
 
 
@@ -112,16 +113,42 @@ def fine_error(model: Reconstructor, trials: list[Trial], frames: Frames) -> Arr
 
 
 def draw_error(model: Reconstructor, trials: list[Trial], frames: Frames) -> Array:
-    """Return the fair CRPS of `GATE_DRAWS` draws, per frame (F,)."""
+    """Return the fair CRPS of `GATE_DRAWS` draws, per frame (F,), over cells and over patches.
+
+    Means of patches tell draws that hang together from draws that do not, which no score of single
+    cells can.
+    """
     total = np.zeros(len(frames))
     for trial in trials:
         series, belief = trial.run(model)
         drawn = model.draws(
             series, belief, trial.observations.times, frames, range(GATE_DRAWS), seed=0
         )
-        scores = [fair_crps(trial.fine[part], fine).mean((1, 2)) for part, fine in drawn]
+        scores = [patch_crps(trial.fine[part].astype(np.float64), fine) for part, fine in drawn]
         total += np.concatenate(scores)
     return total / len(trials)
+
+
+def patch_crps(truth: Array, draws: Array) -> Array:
+    """Return the fair CRPS (F,) of maps (F, H, W), averaged over means of square patches.
+
+    Parameters
+    ----------
+    truth : array (F, H, W)
+        True maps.
+    draws : array (K, F, H, W)
+        Ensemble; sides of `PATCHES` that leave fewer than four patches are left out.
+    """
+    sides = [side for side in PATCHES if 2 * side <= min(truth.shape[1:])]
+    scores = [fair_crps(_patches(truth, n), _patches(draws, n)).mean((1, 2)) for n in sides]
+    return np.asarray(np.mean(scores, axis=0))
+
+
+def _patches(maps: Array, side: int) -> Array:
+    """Return means (..., h, w) of patches of `side` cells; what is left over at the edges drops."""
+    rows, columns = (size // side for size in maps.shape[-2:])
+    cut = maps[..., : rows * side, : columns * side]
+    return cut.reshape(*maps.shape[:-2], rows, side, columns, side).mean((-3, -1))
 
 
 def calibrate(model: Reconstructor, trials: list[Trial], frames: Frames) -> Calibration:
