@@ -21,8 +21,7 @@ from .comparison_tables import (
     terminal,
     verdict,
 )
-from .outputs import whole_files
-from .report import STYLE
+from .report import STYLE, write_texts
 from .standings import SCORES, known, pivot, settings
 
 if TYPE_CHECKING:
@@ -134,10 +133,7 @@ def write(
         texts.append((html_file, page(result)))
     if markdown_file is not None:
         texts.append((markdown_file, markdown(result)))
-    for path, text in texts:
-        with whole_files(path.parent) as draft:
-            (draft / path.name).write_text(text, encoding="utf-8")
-    return [path for path, _ in texts]
+    return write_texts(texts)
 
 
 def _main_scores(result: Result, present: list[str]) -> Iterator[str]:

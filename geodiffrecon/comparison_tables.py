@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .report import aligned
 from .standings import SCORES, known, number_of, opponent, pivot, ratios, settings
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ def terminal(result: Result) -> str:
             star = "*" if mean in lowest else ""
             shown.append(UNKNOWN if mean is None else shows[key](mean) + star)
         texts.append([line.label, *shown])
-    return "\n".join([*_aligned(texts), "", *verdict(result)])
+    return "\n".join([*aligned(texts), "", *verdict(result)])
 
 
 def markdown(result: Result, scores: Sequence[str] = MAIN) -> str:
@@ -286,16 +287,6 @@ def _ratio_entry(entry: Ratio | None) -> Entry:
 
 def _plain_number(value: float) -> str:
     return f"{value:,.0f}" if value == int(value) or abs(value) >= 1000 else f"{value:.4g}"
-
-
-def _aligned(texts: list[list[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    lines = []
-    for line in texts:
-        cells = [line[0].ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
-        lines.append("  ".join(cells).rstrip())
-    return lines
 
 
 def _pipes(table: Table) -> str:

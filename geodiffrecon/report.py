@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .outputs import whole_files
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
 COLUMNS = {
@@ -63,13 +63,7 @@ def table(result: Mapping[str, Any]) -> str:
     keys = [key for key in COLUMNS if any(key in row for row in rows)]
     texts = [[COLUMNS[key] for key in keys]]
     texts += [[_text(key, row.get(key)) for key in keys] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    lines = []
-    for line in texts:
-        cells = [line[0].ljust(widths[0])]
-        cells += [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join([*lines, *_warnings(result)])
+    return "\n".join([*aligned(texts), *_warnings(result)])
 
 
 def page(result: Mapping[str, Any]) -> str:
@@ -106,10 +100,32 @@ def write(
         texts.append((json_file, text + "\n"))
     if html_file is not None:
         texts.append((html_file, page(result)))
+    return write_texts(texts)
+
+
+def write_texts(texts: Sequence[tuple[Path, str]]) -> list[Path]:
+    """Write text files, each whole or not at all; return their paths."""
     for path, text in texts:
         with whole_files(path.parent) as draft:
             (draft / path.name).write_text(text, encoding="utf-8")
     return [path for path, _ in texts]
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows of cells as lines of text: the first column to the left, all others right.
+
+    Examples
+    --------
+    >>> aligned([["a", "b"], ["long", "1"]])
+    ['a     b', 'long  1']
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [row[0].ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        lines.append("  ".join(cells).rstrip())
+    return lines
 
 
 def _text(key: str, value: Any) -> str:

@@ -62,7 +62,7 @@ class Scored:
 
 def score(truth: Array, forecast: Forecast, yardstick: Yardstick, *, seed: int = 0) -> Scored:
     """Return every score of a forecast of `truth` (F, N I, N J), in raw units."""
-    mean, pit = forecast.mean, forecast.pit(truth, seed)
+    mean = forecast.mean
     difference = mean - truth
     top = truth >= yardstick.top
     total = {
@@ -71,8 +71,10 @@ def score(truth: Array, forecast: Forecast, yardstick: Yardstick, *, seed: int =
         "mae_rounded": mae(truth, np.rint(mean)),
         "mae_top1": float(np.abs(difference[top]).mean()),
         "rmse_top1": float(np.sqrt((difference[top] ** 2).mean())),
-        "coverage50": coverage(pit, 0.5), "coverage90": coverage(pit, 0.9),
     }  # fmt: skip
+    if forecast.distribution is not None or forecast.draws is not None:
+        pit = forecast.pit(truth, seed)
+        total |= {"coverage50": coverage(pit, 0.5), "coverage90": coverage(pit, 0.9)}
     if forecast.distribution is not None:
         total["mae_median"] = mae(truth, forecast.distribution.quantile(0.5))
     frames = {"mae": np.abs(difference).mean((1, 2)), "mse": (difference**2).mean((1, 2))}

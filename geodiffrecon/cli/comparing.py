@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from ..comparison import Protocol
     from ..covariates import Covariates
 
-Range = tuple[int, int] | None
 EVERYDAY = "default,prior,share,climatology,kriging,idw,bilinear,nearest"
 
 
@@ -44,19 +43,17 @@ def compare_command(
     max_minutes: Annotated[
         float, opt.option("Time of each training.", "--max-minutes", show="M")
     ] = 4.0,
-    kind: Annotated[opt.Kind | None, opt.option("What values can be.", "--kind")] = None,
+    kind: opt.ValueKind = None,
     variable: opt.Variable = None,
     crs: opt.FileCrs = None,
     bounds: opt.Bounds = None,
-    rows: Annotated[Range, opt.option("Rows from the north.", "--rows", show="A B")] = None,
-    cols: Annotated[Range, opt.option("Columns from the west.", "--cols", show="A B")] = None,
-    trim: Annotated[bool, opt.option("Drop what the factor leaves over.", "--trim")] = False,
-    until: Annotated[str | None, opt.option("End of training.", "--until", show="T")] = None,
+    rows: opt.Rows = None,
+    cols: opt.Cols = None,
+    trim: opt.Trim = False,
+    until: opt.Until = None,
     external: opt.External = None,
     calendar_tz: opt.CalendarTz = None,
-    country: Annotated[
-        str | None, opt.option("Country of the holidays.", "--country", show="CC")
-    ] = None,
+    country: opt.Country = None,
     preset_data: Annotated[
         opt.Published | None, opt.option("The paper's data, in HISTORY.", "--preset-data")
     ] = None,

@@ -13,27 +13,23 @@ from .running import session
 if TYPE_CHECKING:
     from ..model import DiffRecon
 
-Range = tuple[int, int] | None
-
 
 def fit_command(
     history: Annotated[Path, typer.Argument(help="NetCDF or multi-band GeoTIFF of fine maps.")],
     model: opt.Model,
     factor: Annotated[int, opt.option("Fine cells per coarse cell.", "--factor")],
     aggregation: Annotated[opt.Pooling, opt.option("What pooling means.", "--aggregation")],
-    kind: Annotated[opt.Kind | None, opt.option("What values can be.", "--kind")] = None,
+    kind: opt.ValueKind = None,
     variable: opt.Variable = None,
     crs: opt.FileCrs = None,
     bounds: opt.Bounds = None,
-    rows: Annotated[Range, opt.option("Rows from the north.", "--rows", show="A B")] = None,
-    cols: Annotated[Range, opt.option("Columns from the west.", "--cols", show="A B")] = None,
-    trim: Annotated[bool, opt.option("Drop what the factor leaves over.", "--trim")] = False,
-    until: Annotated[str | None, opt.option("End of training.", "--until", show="T")] = None,
+    rows: opt.Rows = None,
+    cols: opt.Cols = None,
+    trim: opt.Trim = False,
+    until: opt.Until = None,
     external: opt.External = None,
     calendar_tz: opt.CalendarTz = None,
-    country: Annotated[
-        str | None, opt.option("Country of the holidays.", "--country", show="CC")
-    ] = None,
+    country: opt.Country = None,
     preset: Annotated[str, opt.option("default, paper or tiny.", "--preset")] = "default",
     max_minutes: Annotated[
         float | None, opt.option("Time to spend.", "--max-minutes", show="M")

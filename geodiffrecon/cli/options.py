@@ -125,3 +125,10 @@ PointsCrs = Annotated[
 FileCrs = Annotated[
     str | None, option("CRS where the file has none; none for metres.", "--crs", show="CRS")
 ]
+Range = tuple[int, int] | None
+Rows = Annotated[Range, option("Rows from the north.", "--rows", show="A B")]
+Cols = Annotated[Range, option("Columns from the west.", "--cols", show="A B")]
+Trim = Annotated[bool, option("Drop what the factor leaves over.", "--trim")]
+Until = Annotated[str | None, option("End of training.", "--until", show="T")]
+ValueKind = Annotated[Kind | None, option("What values can be.", "--kind")]
+Country = Annotated[str | None, option("Country of the holidays.", "--country", show="CC")]

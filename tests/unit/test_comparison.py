@@ -16,8 +16,8 @@ from geodiffrecon.rivals.ensemble import ErrorField
 from geodiffrecon.rivals.rival import Rival
 from geodiffrecon.tasks import recent
 
-PROTOCOL = Protocol(("complete", "random", "block"), (0.5,), masks=2, samples=8, max_minutes=1)
-QUICK = ["share", "nearest", "kriging"]
+PROTOCOL = Protocol(("complete", "random", "block"), (0.5,), masks=3, samples=8, max_minutes=1)
+QUICK = ["share", "nearest", "simulation"]
 
 
 @pytest.fixture
@@ -81,8 +81,8 @@ def test_a_killed_comparison_ends_with_the_same_table(counts_cube, tmp_path):
 
 def test_a_journal_of_other_terms_is_refused(counts_cube, tmp_path):
     Comparison.of(counts_cube, PROTOCOL, Journal(tmp_path / "a.work"))
-    with pytest.raises(InvalidParameter, match="masks 2, not 3"):
-        Comparison.of(counts_cube, replace(PROTOCOL, masks=3), Journal(tmp_path / "a.work"))
+    with pytest.raises(InvalidParameter, match="masks 3, not 4"):
+        Comparison.of(counts_cube, replace(PROTOCOL, masks=4), Journal(tmp_path / "a.work"))
 
 
 def test_names_and_groups_of_methods():
