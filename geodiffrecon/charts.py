@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec
 import numpy as np
 
 from .marks import LAYERS, OURS, label_beside, label_ends, styles
-from .standings import SCORES, number_of, opponent, pivot, ratios, settings
+from .standings import SCORES, number_of, opponent, pivot, ratios, settings, units_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -310,5 +310,5 @@ def _seconds(result: Result, method: str) -> float | None:
 
 
 def _axis_title(result: Result, score: str) -> str:
-    units = str(result.get("units") or "") if SCORES[score].unit else ""
+    units = units_of(result, score)
     return SCORES[score].title + (f", {units}" if units else "")

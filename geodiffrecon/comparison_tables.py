@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .report import aligned
-from .standings import SCORES, known, number_of, opponent, pivot, ratios, settings
+from .standings import SCORES, known, number_of, opponent, pivot, ratios, settings, units_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -255,8 +255,7 @@ def _beyond_chance(result: Result, score: str) -> list[str]:
 
 
 def _heading(result: Result, score: str) -> str:
-    units = str(result.get("units") or "") if SCORES[score].unit else ""
-    units = "" if units == "1" else units  # the unit of counts says nothing
+    units = units_of(result, score)
     return SCORES[score].title + (f", {units}" if units else "")
 
 

@@ -306,3 +306,9 @@ def _cell(mean: float, spread: float, best: bool) -> Cell | None:
     if not np.isfinite(mean):
         return None
     return Cell(float(mean), float(spread) if np.isfinite(spread) else None, bool(best))
+
+
+def units_of(result: Result, score: str) -> str:
+    """Return the unit of a score; empty for counts, whose unit "1" says nothing."""
+    units = str(result.get("units") or "") if SCORES[score].unit else ""
+    return "" if units == "1" else units
