@@ -53,6 +53,7 @@ def test_a_scale_has_a_width_where_all_values_are_one_or_none_is_known():
     assert _scales([Panel("", np.full((2, 2), np.nan), "value")])["value"] == (0, 1)
 
 
+@pytest.mark.slow
 def test_figure_ten_is_a_picture_and_the_same_each_time(rows, grid, tmp_path):
     files = [
         figure_ten(rows, tmp_path / name, grid=grid, units="K", title="Two patterns")
@@ -74,6 +75,7 @@ def test_another_reconstruction_is_another_picture(rows, grid, tmp_path):
     assert first != second
 
 
+@pytest.mark.slow
 def test_maps_are_drawn_with_their_error_or_with_the_truth(cube, tmp_path):
     maps = cube.assign(pm25_std=cube["pm25"] * 0.1)
     alone = draw_surfaces(maps, tmp_path / "alone.png", steps=[0, 2, 3])
@@ -97,6 +99,7 @@ def test_nothing_is_left_of_a_map_without_values(cube, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_hidden_cells_are_reconstructed_in_every_pattern(plumes_model, plumes_cube):
     rows, step = hide_and_reconstruct(plumes_model, plumes_cube, missing=0.5)
     assert plumes_cube["time"].values[step] >= np.datetime64("2024-03-20")
@@ -158,6 +161,7 @@ def test_another_grid_is_refused(plumes_model, plumes_cube, counts_cube):
         hide_and_reconstruct(plumes_model, plumes_cube.assign_attrs(level="coarse"))
 
 
+@pytest.mark.slow
 def test_the_grid_may_be_metric(metric_grid, tmp_path):
     values = np.arange(36.0).reshape(metric_grid.fine_shape)
     assert isinstance(metric_grid, NestedGrid)
