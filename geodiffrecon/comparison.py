@@ -17,7 +17,7 @@ from .cube import fingerprint
 from .errors import InvalidParameter
 from .fields import block_bootstrap_ratio
 from .lesson import Lesson
-from .memory import forget_peak, peak_mb
+from .memory import check_maps, forget_peak, peak_mb
 from .progress import Progress, silent
 from .scores import Yardstick, score
 from .tasks import COMPLETE, Task, recent
@@ -40,6 +40,7 @@ TEST_SHARE = 0.25  # of the record, where no end of training is given
 DRAW_MASKS = 2  # masks for which ensembles are drawn; means are scored on all
 SLOW_FRAMES, SLOW_DRAWS = 4, 8  # of methods whose mean is one of draws: every 4th frame, 8 draws
 WEEK = 7
+ENSEMBLES = 3  # copies of an ensemble that scoring holds at once
 PAIRED = ("mae", "rmse", "crps")
 BLOCK = 0.5  # days in a block of the bootstrap
 
@@ -139,6 +140,7 @@ class Comparison:
             first=variable.instant(until), last=times[-1],
             before=(WEEK + 1) * lesson.calendar.n_slots, external=external,
         )  # fmt: skip
+        check_maps(len(task.frames), variable.grid.fine_shape, ENSEMBLES * protocol.samples)
         training = Training(
             history, lesson, until, kind, external, country, protocol.max_minutes, device,
             progress, log,

@@ -23,8 +23,8 @@ def check_maps(frames: int, shape: tuple[int, int], draws: int) -> None:
     if free and needed > SHARE * free:
         raise MemoryEstimateExceeded(
             f"{frames} maps of {rows} x {columns} cells with {draws} draws kept need about "
-            f"{needed / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free; reconstruct fewer "
-            "times at once (--time FROM TO) or keep fewer draws."
+            f"{needed / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free; take fewer "
+            "times at once (--time FROM TO) or fewer draws (--samples)."
         )
 
 
