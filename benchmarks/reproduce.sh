@@ -9,7 +9,7 @@ DATA=$1 OUT=$2 MINUTES=${3:-3} DEVICE=${4:-cpu}
 mkdir -p "$OUT"
 RIVALS=share,climatology,nearest,bilinear,idw,kriging,simulation,srcnn,srresnet,urbanfm,fode,stcf,urbansta,diffuflow
 OWN=default,mean,prior
-PAPERS=full,apart,joint-only,detached,no-point-former,no-pattern-net,diffused,no-prior
+PAPERS=apart-prior,apart,full,joint-only,detached,no-point-former,no-pattern-net,no-prior
 
 compare() {  # name, then history, methods and options of `geodiffrecon compare`
     name=$1; shift
@@ -44,8 +44,8 @@ compare rain "$OUT/rain.nc" --crs none --factor 4 --aggregation mean --kind posi
     --methods "$OWN,diffused,share,kriging,simulation,bilinear,nearest,diffuflow,urbansta,unet,paper"
 
 # the paper's ablations, three seeds
-flows sfabl --factor 4 --patterns complete,random,fixed --missing 0.2,0.8 --masks 2 --samples 16 \
-    --max-minutes 1.5 --seeds 3 --methods "$PAPERS"
+flows sfabl --factor 4 --patterns complete,random,fixed --missing 0.2,0.8 --masks 2 --samples 0 \
+    --max-minutes "$MINUTES" --seeds 3 --methods "$PAPERS"
 
 # weather; size of a coarse cell; growth
 for weather in "" "--external $DATA/nytaxi_weather_iso.csv"; do

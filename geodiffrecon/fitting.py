@@ -45,6 +45,7 @@ SEGMENT_DAYS = 1.5
 JOINT_BATCH = 32
 # Shares of the time budget at whose end each phase stops.
 BUDGET = {"means": 0.42, "joint": 0.46, "refit": 0.76, "completion": 0.87, "refinement": 1.0}
+WITHOUT_DIFFUSION = {"means": 0.5, "joint": 0.6, "refit": 1.0}
 WHOLE = 0.9  # share of its steps without which a refitted network is dropped for the first one
 STAGES = ("completion", "refinement")
 
@@ -438,7 +439,8 @@ class Fitting:
     def _until(self, phase: str) -> float | None:
         if self.max_minutes is None:
             return None
-        return self._started + 60 * self.max_minutes * BUDGET[phase]
+        shares = BUDGET if self.settings.diffusion else WITHOUT_DIFFUSION
+        return self._started + 60 * self.max_minutes * shares[phase]
 
 
 def _loss_of(
