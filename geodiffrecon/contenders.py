@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
 OURS, LAYER, OUTSIDE, ABLATION = "ours", "layer", "outside", "ablation"
 PARTS = ("prior", "mean", "all")
-FEW_STEPS = 25  # network calls per draw of a chain that has no fast sampler
 REFINED = "completion+"  # name of this system's completion in front of a rival's refinement
 
 
@@ -193,8 +192,7 @@ class Part:
     ) -> Forecast:
         """Return what the layers say of `frames`."""
         layers = self.model.layers(self.part)
-        steps = FEW_STEPS if self.draws_only else None
-        return of_layers(layers, given, frames, samples=samples, seed=seed, steps=steps)
+        return of_layers(layers, given, frames, samples=samples, seed=seed)
 
 
 @dataclass(frozen=True)
