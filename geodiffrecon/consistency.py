@@ -19,8 +19,9 @@ TINY = 1e-12  # a block whose mean is below this has no shape to keep
 def match(fine: Array, coarse: Array, factor: int, aggregation: str, *, signed: bool) -> Array:
     """Return `fine` (F, N I, N J) changed so that its blocks pool to `coarse` (F, I, J).
 
-    Positive fields are scaled, signed ones shifted; cells of a block that is zero throughout
-    share a positive total evenly. NaN in `coarse` leaves its block alone.
+    Positive fields are scaled, after values below zero are made zero, signed ones shifted; cells
+    of a block that is zero throughout share a positive total evenly. NaN in `coarse` leaves its
+    block alone.
 
     Examples
     --------
@@ -29,6 +30,8 @@ def match(fine: Array, coarse: Array, factor: int, aggregation: str, *, signed: 
             [0., 0.]]])
     """
     blocks = to_blocks(fine.astype(np.float64), factor)  # (F, P, N N)
+    if not signed:  # or a block of both signs with a mean near zero would be blown up
+        blocks = np.maximum(blocks, 0.0)
     cells = blocks.shape[-1]
     target = coarse.reshape(len(coarse), -1, 1).astype(np.float64)
     mean = target / cells if aggregation == "sum" else target

@@ -45,3 +45,9 @@ def test_multinomial_keeps_totals_and_expectation():
     drawn = np.mean([multinomial(rng, np.array([[50.0]]), shares, 2) for _ in range(400)], axis=0)
     assert drawn.sum() == pytest.approx(50)
     np.testing.assert_allclose(drawn, 50 * shares, atol=1)
+
+
+def test_values_below_zero_do_not_blow_a_positive_block_up():
+    fine = np.array([[[1.0, -0.999], [0.5, -0.5]]])
+    matched = match(fine, np.array([[[6.0]]]), 2, "sum", signed=False)
+    assert matched == pytest.approx(np.array([[[4.0, 0.0], [2.0, 0.0]]]))
