@@ -28,9 +28,11 @@ warmth() {
 
 # flows and a smooth field: every method, every pattern
 flows sf --factor 4 --missing 0.2,0.4,0.6,0.8,0.95 --max-minutes "$MINUTES" \
-    --methods "$OWN,$RIVALS,unet,paper"
-flows sf --factor 4 --missing 0.2,0.4,0.6,0.8,0.95 --max-minutes "$MINUTES" --seeds 3 \
-    --methods "$OWN,diffuflow"
+    --methods "$OWN,$RIVALS"
+flows sf --factor 4 --patterns complete,random,fixed --missing 0.4,0.8 --max-minutes "$MINUTES" \
+    --seeds 3 --methods "$OWN,diffuflow"
+flows sf --factor 4 --patterns random,fixed --missing 0.4,0.8 --max-minutes "$MINUTES" \
+    --methods unet,paper
 flows sf --factor 4 --patterns fixed --missing 0.4,0.8 --max-minutes "$MINUTES" \
     --methods urbansta-fixed
 warmth --methods "$OWN,$RIVALS,unet"
