@@ -12,6 +12,7 @@ from ..assembly import Observations
 from ..errors import NotFitted
 from ..forecast import Forecast
 from ..lesson import Lesson
+from ..memory import check_maps
 from ..noise import steps_since_epoch
 from ..progress import Progress, silent
 from ..summary import QUANTILES, Summary
@@ -40,6 +41,7 @@ TRIALS: Trials = (
 FIRST_SHARE = 0.5  # of the time, to find the steps; the rest trains on validation as well
 FOLDS = 3
 MEAN_DRAWS = 8
+STD_DRAWS = 32  # that the standard deviation of maps is taken from, at least
 
 
 @runtime_checkable
@@ -177,14 +179,19 @@ class Rival:
             stamps, self.variable.values(observations).astype(np.float64),
             self.context(stamps, external), self.lesson.cells,
         )  # fmt: skip
-        forecast = self.forecast(given, frames, samples=max(samples, 2), seed=seed)
-        summary = _summary(forecast)
+        check_maps(len(frames), self.variable.grid.fine_shape, max(samples, STD_DRAWS))
+        forecast = self.forecast(given, frames, samples=max(samples, STD_DRAWS), seed=seed)
+        summary, drawn = _summary(forecast), forecast.draws
         count = repeat(
             np.isfinite(given.coarse[frames]).astype(np.int32), self.variable.grid.factor
         )
         attrs = {"method": self.name, "seed": seed, "samples": samples}
         return self.variable.maps(
-            summary, stamps[frames], count, draws=forecast.draws if samples else None, attrs=attrs
+            summary,
+            stamps[frames],
+            count,
+            attrs=attrs,
+            draws=drawn[:samples] if samples and drawn is not None else None,
         )
 
     def context(

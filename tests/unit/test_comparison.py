@@ -109,6 +109,9 @@ def test_a_rival_is_used_like_the_model(counts_cube):
     assert maps[name].shape == (4, *counts_cube[name].shape[1:])
     assert maps[f"{name}_draws"].shape[0] == 4
     assert (maps[f"{name}_q05"] <= maps[f"{name}_q95"]).all()
+    alone = rival.reconstruct(coarse)
+    assert f"{name}_draws" not in alone
+    assert np.array_equal(alone[f"{name}_std"], maps[f"{name}_std"])
 
 
 @pytest.mark.parametrize("kind", ["real", "positive", "count"])
