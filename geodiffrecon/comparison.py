@@ -42,6 +42,7 @@ SLOW_FRAMES, SLOW_DRAWS = 4, 8  # of methods whose mean is one of draws: every 4
 WEEK = 7
 ENSEMBLES = 3  # copies of an ensemble that scoring holds at once
 PAIRED = ("mae", "rmse", "crps")
+BY_FRAME = ("per_frame", "first_mask", "index")
 BLOCK = 0.5  # days in a block of the bootstrap
 
 
@@ -196,7 +197,7 @@ class Comparison:
             of every training, and the provenance.
         """
         rows = self.journal.rows()
-        plain = [{k: v for k, v in row.items() if k not in ("per_frame", "index")} for row in rows]
+        plain = [{k: v for k, v in row.items() if k not in BY_FRAME} for row in rows]
         variable = Variable.of_history(self.training.history, self._aggregation)
         first, last = (iso(self.task.record.times[self.task.frames[i]]) for i in (0, -1))
         return {
@@ -263,6 +264,7 @@ class Comparison:
             "peak_mb": max(peak_mb(), fitted.about.get("peak_mb", 0)),
             "parameters": fitted.about.get("parameters"), "index": index.tolist(),
             "per_frame": {k: _mean_of(per_frame, k) for k in per_frame[0]},
+            "first_mask": {k: _mean_of(per_frame[:1], k) for k in per_frame[0]},
         }  # fmt: skip
 
     @property
@@ -286,11 +288,12 @@ class Comparison:
             step = 1 if len(common) < 2 else int(np.diff(common).min())
             for name in PAIRED:
                 key = "mse" if name == "rmse" else name
-                if key not in ours["per_frame"] or key not in row["per_frame"]:
+                # Fewer masks are the first ones: only that one is common to both.
+                source = "per_frame" if ours["masks"] == row["masks"] else "first_mask"
+                if key not in ours[source] or key not in row[source]:
                     continue
                 a, b = (
-                    np.asarray(r["per_frame"][key])[np.isin(r["index"], common)]
-                    for r in (ours, row)
+                    np.asarray(r[source][key])[np.isin(r["index"], common)] for r in (ours, row)
                 )
                 ratio, low, high = block_bootstrap_ratio(
                     a, b, max(1, block // step), seed=self.protocol.seed, root=name == "rmse"

@@ -284,7 +284,7 @@ class Reconstructor:
     ) -> Array:
         """Return drawn anomalies (K, f, I, J)."""
         if self.completion_diffusion is None:
-            noise = self._posterior_noise(series, part, chance)
+            noise = self._posterior_noise(series, belief, part, chance)
             ratio = belief.spread[part] / np.maximum(belief.prior_spread[part], 1e-6)
             residual = noise * ratio
         else:
@@ -301,9 +301,12 @@ class Reconstructor:
             residual = standard * belief.spread[part]
         return np.asarray(belief.mean[part] + self.calibration.coarse * residual)
 
-    def _posterior_noise(self, series: Series, part: NDArray[np.int64], chance: Chance) -> Array:
+    def _posterior_noise(
+        self, series: Series, belief: Belief, part: NDArray[np.int64], chance: Chance
+    ) -> Array:
         kriging = self.prior.completion
-        assert kriging is not None
+        if kriging is None:  # the flat prior knows of no correlation between cells
+            return chance.fields(COMPLETION_NOISE, part).swapaxes(0, 1) * belief.prior_spread[part]
         start = max(0, int(part[0]) - max(kriging.lags))
         window = slice(start, int(part[-1]) + 1)
         error = _numpy(series.error[0, window]) ** 2

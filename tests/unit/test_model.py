@@ -301,3 +301,11 @@ def test_a_fit_out_of_time_is_still_whole(counts_cube):
     coarse = aggregate(counts_cube).isel(time=slice(-4, None))
     maps = model.reconstruct(coarse)
     assert np.isfinite(maps[counts_cube.attrs["value"]].values).all()
+
+
+def test_means_without_a_prior_can_be_drawn_from(counts_cube):
+    settings = replace(quick(), prior=False, diffusion=False, joint=False, gated=False)
+    model = DiffRecon(settings=settings).fit(counts_cube)
+    maps = model.reconstruct(sparse(counts_cube), samples=3, keep_draws=True)
+    assert np.isfinite(maps["v_draws"].values).all()
+    assert float(maps["v_draws"].std("realization").max()) > 0
