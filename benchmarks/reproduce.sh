@@ -49,13 +49,14 @@ compare rain "$OUT/rain.nc" --crs none --factor 4 --aggregation mean --kind posi
 flows sfabl --factor 4 --patterns complete,random,fixed --missing 0.2,0.8 --masks 2 --samples 0 \
     --max-minutes "$MINUTES" --seeds 3 --methods "$PAPERS"
 
-# weather; size of a coarse cell; growth
+# weather (nytaxi_weather.csv with its first column renamed to time and its dates as YYYY-MM-DD);
+# size of a coarse cell; growth
 for weather in "" "--external $DATA/nytaxi_weather_iso.csv"; do
     # shellcheck disable=SC2086
     compare "ny${weather:+_weather}" "$DATA/nytaxi_30min.nc" --variable flow0 --crs none --factor 4 \
         --aggregation sum --calendar-tz America/New_York --patterns complete,random,fixed \
         --missing 0.4 --masks 2 --samples 16 --max-minutes "$MINUTES" \
-        --methods "$OWN,share,urbanfm" $weather
+        --methods default,prior,share $weather
 done
 for factor in 2 8; do
     flows "sf_n$factor" --factor "$factor" --patterns complete,random --missing 0.4,0.8 --masks 2 \

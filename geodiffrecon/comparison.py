@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -149,7 +150,9 @@ class Comparison:
         journal.agree(
             {"data_fingerprint": fingerprint(history), "until": until, "masks": protocol.masks,
              "samples": protocol.samples, "max_minutes": protocol.max_minutes,
-             "seed": protocol.seed, "kind": lesson.kind}
+             "seed": protocol.seed, "kind": lesson.kind, "country": country,
+             "aggregation": variable.aggregation,
+             "external": [*lesson.features.names, *lesson.features.cell_names]}
         )  # fmt: skip
         return cls(training, task, protocol, journal)
 
@@ -267,7 +270,7 @@ class Comparison:
             "first_mask": {k: _mean_of(per_frame[:1], k) for k in per_frame[0]},
         }  # fmt: skip
 
-    @property
+    @cached_property
     def _yardstick(self) -> Yardstick:
         lesson = self.training.lesson
         seen = lesson.record.fine[lesson.record.complete]
@@ -277,12 +280,16 @@ class Comparison:
         )  # fmt: skip
 
     def _paired(self, rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """Yield the ratio of this system's errors to every method's, on their common frames."""
+        """Yield the ratio of this system's errors to every method's, on their common frames.
+
+        Where this system has not run, as in a table of ablations, `apart` stands in its place.
+        """
         first = {(r["method"], r["pattern"], r["missing"]): r for r in rows if r["seed"] == 0}
+        against = "default" if any(method == "default" for method, _, _ in first) else "apart"
         block = max(2, round(BLOCK * self.training.lesson.calendar.n_slots))
         for (method, pattern, missing), row in first.items():
-            ours = first.get(("default", pattern, missing))
-            if method == "default" or ours is None:
+            ours = first.get((against, pattern, missing))
+            if method == against or ours is None:
                 continue
             common = np.intersect1d(ours["index"], row["index"])
             step = 1 if len(common) < 2 else int(np.diff(common).min())
@@ -299,7 +306,7 @@ class Comparison:
                     a, b, max(1, block // step), seed=self.protocol.seed, root=name == "rmse"
                 )
                 yield {"pattern": pattern, "missing": missing, "method": method, "score": name,
-                       "against": "default", "ratio": ratio, "low": low, "high": high}  # fmt: skip
+                       "against": against, "ratio": ratio, "low": low, "high": high}  # fmt: skip
 
     def _sanity(self, rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """Yield parameters, training curves and the error on complete coarse maps."""
@@ -308,6 +315,8 @@ class Comparison:
             spec = METHODS.get(method)
             key = f"{spec.fit}-{seed}" if spec else ""
             if spec is None or spec.part != "all" or not self.journal.trained(key):
+                continue
+            if spec.one_mask or spec.completed:  # not the training of that name
                 continue
             about = self.journal.about(key)
             yield {

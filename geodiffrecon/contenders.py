@@ -261,7 +261,7 @@ class Relay:
         layers = self.model.layers("all")
         _, belief = layers.complete(layers.series(given, hard=True), given, hard=True)
         completed = replace(given, coarse=belief.raw)
-        return self.rival.forecast(completed, frames, samples=0, seed=seed)
+        return Forecast(self.rival.forecast(completed, frames, seed=seed).mean, None, None)
 
 
 def relay(default: Fitted, rival: Fitted) -> Fitted:

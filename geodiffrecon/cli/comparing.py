@@ -136,7 +136,7 @@ def _protocol(
         if name not in known:
             raise InvalidParameter(f"--patterns has {name!r}; there are {', '.join(known)}.")
     ratios = tuple(_ratio(text) for text in _names(missing))
-    if masks < 1 or samples < 0 or max_minutes <= 0:
+    if masks < 1 or samples < 0 or not max_minutes > 0:
         raise InvalidParameter(
             f"--masks is {masks}, --samples {samples} and --max-minutes {max_minutes:g}; at least "
             "one mask, no negative number of samples and some time are needed."

@@ -83,6 +83,7 @@ def test_this_system_joins_a_finished_table(small, compared):
         (["--missing", "40"], "between 0 and 1"),
         (["--patterns", "stripes"], "--patterns has 'stripes'"),
         (["--masks", "0"], "at least"),
+        (["--max-minutes", "nan"], "some time"),
         (["--seeds", "0"], "seeds is 0"),
     ],
 )

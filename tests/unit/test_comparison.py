@@ -85,6 +85,14 @@ def test_a_journal_of_other_terms_is_refused(counts_cube, tmp_path):
         Comparison.of(counts_cube, replace(PROTOCOL, masks=4), Journal(tmp_path / "a.work"))
 
 
+def test_a_journal_of_another_aggregation_is_refused(counts_cube, tmp_path):
+    Comparison.of(counts_cube, PROTOCOL, Journal(tmp_path / "a.work"))
+    with pytest.raises(InvalidParameter, match="aggregation 'sum', not 'mean'"):
+        Comparison.of(
+            counts_cube, PROTOCOL, Journal(tmp_path / "a.work"), aggregation="mean", kind="count"
+        )
+
+
 def test_names_and_groups_of_methods():
     assert methods_of(["share", "layers", "share"])[0] == "share"
     assert set(methods_of(["rivals"])) >= {"urbanfm", "stcf", "urbansta", "diffuflow", "kriging"}
