@@ -42,6 +42,8 @@ class PointTable:
         Name of the value column.
     notes : tuple of str
         Sentences on what was assumed, for the log.
+    station : str, (n,), or None
+        Name of the station of each row, empty where missing; None where the file names none.
 
     Examples
     --------
@@ -58,6 +60,7 @@ class PointTable:
     crs: CRS | None
     value_name: str | None = None
     notes: tuple[str, ...] = field(default=())
+    station: NDArray[np.str_] | None = None
 
     @property
     def n_rows(self) -> int:
@@ -101,6 +104,7 @@ def read_points(
     x: str | None = None,
     y: str | None = None,
     crs: Any = None,
+    station: str | None = None,
 ) -> PointTable:
     """Read CSV, Parquet, GeoParquet, GeoPackage, Shapefile or GeoJSON points.
 
@@ -123,6 +127,8 @@ def read_points(
     crs : optional
         CRS of the points; "none" for local metres. Without it the file's own is used, or
         EPSG:4326 (with a note) where the columns are literally named lon/lat.
+    station : str, optional
+        Column that names the station of each row, text or whole numbers.
 
     Returns
     -------
@@ -138,13 +144,15 @@ def read_points(
         raise UnreadableFile(f"{path} does not exist; check the path of the points file.")
     if (x is None) != (y is None):
         raise InvalidParameter("Give both --x and --y, or neither.")
-    wanted = [name for name in (time, value) if name is not None]
+    wanted = [name for name in (time, value, station) if name is not None]
     pair = None if x is None or y is None else (x, y)
     table = read_table(path, columns=wanted, xy=pair, guesses=NAMED_COLUMNS)
     times, notes = utc_stamps(table.columns[time], tz=tz, what=time)
     known, assumed = _points_crs(table, crs, path)
     values, coded = (None, []) if value is None else _numbers(table.columns[value], value)
-    return PointTable(table.x, table.y, times, values, known, value, (*assumed, *notes, *coded))
+    named = None if station is None else _names(table.columns[station])
+    told = (*assumed, *notes, *coded)
+    return PointTable(table.x, table.y, times, values, known, value, told, named)
 
 
 def from_geodataframe(
@@ -154,6 +162,7 @@ def from_geodataframe(
     time: str,
     tz: str | None = None,
     crs: Any = None,
+    station: str | None = None,
 ) -> PointTable:
     """Return the table of a GeoDataFrame of points; parameters as in `read_points`.
 
@@ -168,7 +177,7 @@ def from_geodataframe(
     """
     import shapely
 
-    for name in (time, value):
+    for name in (time, value, station):
         if name is not None and name not in gdf.columns:
             raise MissingColumn(missing_column(name, [str(c) for c in gdf.columns], "The frame"))
     if gdf.crs is None and crs is None:
@@ -182,7 +191,8 @@ def from_geodataframe(
     values, coded = (None, []) if value is None else _numbers(gdf[value], value)
     position = shapely.get_x(shapes), shapely.get_y(shapes)
     known = parse_crs(gdf.crs if crs is None else crs)
-    return PointTable(*position, times, values, known, value, (*notes, *coded))
+    named = None if station is None else _names(gdf[station])
+    return PointTable(*position, times, values, known, value, (*notes, *coded), named)
 
 
 def missing_column(name: str, existing: list[str], where: str) -> str:
@@ -207,6 +217,26 @@ def _points_crs(table: Positions, crs: Any, path: Path) -> tuple[CRS | None, lis
     return parse_crs("EPSG:4326"), [
         f"Columns {' and '.join(table.names or ())} are taken as EPSG:4326; change it with --crs."
     ]
+
+
+def _names(column: Any) -> NDArray[np.str_]:
+    """Return a column as text (n,), trimmed, empty where missing."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not isinstance(column, pa.Array | pa.ChunkedArray):
+        column = pa.Array.from_pandas(column)
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    text = pc.utf8_trim_whitespace(column.cast(pa.string()))
+    # Few names stand on many rows: each is turned into text once.
+    coded = pc.fill_null(text, "").dictionary_encode()
+    if isinstance(coded, pa.ChunkedArray):
+        coded = coded.combine_chunks()
+    kinds = np.array(coded.dictionary.to_pylist() or [""], dtype=np.str_)
+    return kinds[coded.indices.to_numpy(zero_copy_only=False)]
 
 
 def _numbers(column: Any, name: str) -> tuple[NDArray[np.float64], list[str]]:

@@ -9,7 +9,7 @@ import typer
 
 from ..errors import InvalidParameter
 from . import options as opt
-from .inputs import external_features, refuse_points
+from .inputs import external_features, refuse_model, refuse_points
 from .running import session
 
 if TYPE_CHECKING:
@@ -70,6 +70,7 @@ def compare_command(
     """Compare this system with its layers and its rivals on one's own history."""
     with session(progress) as run:
         refuse_points(history)
+        refuse_model(history)
         protocol = _protocol(patterns, missing, masks, samples, max_minutes, seed)
         from .. import comparison_report as reports
         from ..comparison import Comparison

@@ -18,15 +18,9 @@ def bin_points_command(
     out: Annotated[Path, opt.option("NetCDF file to write.", "--out", show="CUBE.nc")],
     freq: Annotated[str, opt.option("Time step, such as 30min, 1h, 1D.", "--freq", show="F")],
     bounds: opt.Bounds = None,
-    shape: Annotated[
-        tuple[int, int] | None, opt.option("Coarse cells.", "--shape", show="ROWS COLS")
-    ] = None,
-    resolution: Annotated[
-        float | None, opt.option("Size of a coarse cell.", "--resolution", show="R")
-    ] = None,
-    like: Annotated[
-        Path | None, opt.option("Raster or cube whose grid to use.", "--like", show="FILE")
-    ] = None,
+    shape: opt.Shape = None,
+    resolution: opt.Resolution = None,
+    like: opt.Like = None,
     factor: Annotated[int, opt.option("Fine cells per coarse cell.", "--factor")] = 1,
     level: Annotated[opt.Level, opt.option("Which cells.", "--level")] = opt.Level.COARSE,
     value: opt.Value = None,
@@ -43,9 +37,7 @@ def bin_points_command(
     x: opt.X = None,
     y: opt.Y = None,
     crs: opt.PointsCrs = None,
-    grid_crs: Annotated[
-        str | None, opt.option("CRS of the grid; that of the points.", "--grid-crs", show="CRS")
-    ] = None,
+    grid_crs: opt.GridCrs = None,
     progress: opt.Progress = opt.Form.TERMINAL,
 ) -> None:
     """Bin points into cells and time steps."""
@@ -57,7 +49,7 @@ def bin_points_command(
         _check_request(out, value, agg)
         column = None if agg == "count" else value
         table = read_points(points, value=column, time=time, tz=tz, x=x, y=y, crs=crs)
-        grid = _grid(table.crs, bounds, shape, resolution, like, factor, grid_crs)
+        grid = grid_of(table.crs, bounds, shape, resolution, like, factor, grid_crs)
         cube = bin_points(
             table, grid, freq=freq, agg=agg.value, level=level.value, empty=empty.value,
             label=label.value, calendar_tz=calendar_tz or "UTC", progress=run.progress,
@@ -96,7 +88,7 @@ def _check_request(out: Path, value: str | None, agg: str) -> None:
         )
 
 
-def _grid(
+def grid_of(
     points_crs: Any,
     bounds: Any,
     shape: Any,
@@ -105,6 +97,7 @@ def _grid(
     factor: int,
     grid_crs: str | None,
 ) -> "NestedGrid":
+    """Return the grid of the options; without `grid_crs` it is in the CRS of the points."""
     from ..errors import InvalidParameter
     from ..grid import NestedGrid
 

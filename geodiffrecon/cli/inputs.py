@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InvalidParameter, MissingColumn, MissingCRS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     import xarray as xr
@@ -60,12 +60,35 @@ def holds_points(path: Path) -> bool:
 
 
 def refuse_points(history: Path) -> None:
-    """Raise InvalidParameter where points are offered as a history of complete maps."""
+    """Raise InvalidParameter where points are offered and only maps will do."""
     if holds_points(history):
         raise InvalidParameter(
-            f"{history.name} holds points, but a model learns from complete fine maps (NetCDF or "
-            "GeoTIFF); training from points alone is not possible yet."
+            f"{history.name} holds points, but fine maps are needed here (NetCDF or GeoTIFF); "
+            "points are for fit, reconstruct and evaluate, and evaluate compares a model of "
+            "stations with kriging."
         )
+
+
+def refuse_model(path: Path) -> None:
+    """Raise InvalidParameter where a model is offered and a history is needed."""
+    if (path / "config.json").is_file():
+        raise InvalidParameter(
+            f"{path} is a model, but compare needs a history and trains on it; geodiffrecon "
+            "evaluate scores a model, one of stations beside kriging."
+        )
+
+
+def refuse_options(given: Mapping[str, Any], why: str) -> None:
+    """Raise InvalidParameter if any of the `given` options has a value.
+
+    Examples
+    --------
+    >>> refuse_options({"--trim": False, "--rows": None}, "only for maps; leave it out")
+    """
+    wrong = [name for name, value in given.items() if value is not None and value is not False]
+    if wrong:
+        verb = "is" if len(wrong) == 1 else "are"
+        raise InvalidParameter(f"{', '.join(wrong)} {verb} {why}.")
 
 
 def open_observations(
@@ -93,6 +116,20 @@ def open_on_grid(
         if model.grid.crs is not None:
             raise
         return opener("none")
+
+
+def open_gridded(path: Path, device: str) -> DiffRecon:
+    """Return a model of fine maps, or raise InvalidParameter if it is one of stations."""
+    from ..loading import load
+    from ..model import DiffRecon
+
+    estimator = load(path, device=device)
+    if not isinstance(estimator, DiffRecon):
+        raise InvalidParameter(
+            f"{path} is a model of stations, which has no cells to hide; geodiffrecon evaluate "
+            "--report draws how it does."
+        )
+    return estimator
 
 
 def external_features(
@@ -139,9 +176,10 @@ def _from_points(
     )  # fmt: skip
     if table.value is not None:
         table = replace(table, value_name=model.value)
+    means = agg == model.aggregation == "mean" and wanted.empty != "zero"
     cube = bin_points(
         table, model.grid, freq=model.freq, agg=agg, empty=wanted.empty,  # type: ignore[arg-type]
-        calendar_tz=model.calendar_tz, progress=progress,
+        level="fine" if means else "coarse", calendar_tz=model.calendar_tz, progress=progress,
     )  # fmt: skip
     return _named(cube, model.value)
 

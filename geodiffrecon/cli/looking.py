@@ -89,7 +89,7 @@ def _description(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise UnreadableFile(f"{path} does not exist; check the path.")
     if path.is_dir():
-        from ..model import load
+        from ..loading import load
 
         return load(path, device="cpu").info()
     return _points(path) if holds_points(path) else _maps(path)

@@ -3,6 +3,7 @@
 # No postponed annotations here: typer reads them at run time.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,13 +11,19 @@ import typer
 
 from ..errors import InvalidParameter
 from . import options as opt
-from .inputs import PointOptions, external_features, open_observations
-from .running import session
+from .inputs import PointOptions, external_features, open_observations, refuse_options
+from .running import Session, session
 
 if TYPE_CHECKING:
     import xarray as xr
 
+    from ..model import DiffRecon
+    from ..stations.model import StationDiffRecon
+    from .station_maps import Order
+
 FORMATS = ("geotiff", "netcdf")
+ONLY_STATIONS = "only for models of stations; leave it out, or fit a model to stations"
+ONLY_GRIDS = "only for models of fine maps, but this one is of stations; leave it out"
 
 
 def reconstruct_command(
@@ -38,42 +45,128 @@ def reconstruct_command(
     at: Annotated[
         Path | None, opt.option("Points to map as well.", "--at", show="POINTS.csv")
     ] = None,
+    at_time: Annotated[
+        str | None, opt.option("Time column of --at.", "--at-time", show="COL")
+    ] = None,
+    exceed: Annotated[
+        list[float] | None,
+        opt.option("Probability above it; may be repeated.", "--exceed", show="LIMIT"),
+    ] = None,
+    state: Annotated[
+        Path | None, opt.option("What runs keep for the next.", "--state", show="DIR")
+    ] = None,
     value: opt.Value = None,
     time_column: Annotated[
-        str, opt.option("Time column of a points file.", "--time-column", show="COL")
-    ] = "time",
+        str | None, opt.option("Time column of a points file.", "--time-column", show="COL")
+    ] = None,
     tz: opt.Tz = None,
     x: opt.X = None,
     y: opt.Y = None,
+    station: opt.Station = None,
     crs: opt.PointsCrs = None,
     agg: Annotated[opt.PointPooling | None, opt.option("What a cell holds.", "--agg")] = None,
-    empty: opt.EmptyCells = opt.Empty.AUTO,
+    empty: Annotated[
+        opt.Empty | None, opt.option("What cells without points hold; auto.", "--empty")
+    ] = None,
     device: Annotated[opt.Device, opt.option("Where to run.", "--device")] = opt.Device.AUTO,
     progress: opt.Progress = opt.Form.TERMINAL,
 ) -> None:
     """Make complete fine maps of sparse observations."""
     with session(progress) as run:
-        chosen = _formats(formats)
+        files = Files(out, _formats(formats), split_time)
         _check_folder(out)
-        from ..model import load
+        from ..loading import load
+        from ..stations.model import StationDiffRecon
+        from .station_maps import Order
 
         estimator = load(model, device=device.value)
-        wanted = PointOptions(value, time_column, tz, x, y, crs, agg, empty.value)
-        cube = open_observations(obs, estimator, wanted, progress=run.progress)
-        for note in cube.attrs.get("notes", []):
-            run.log(note)
-        features = external_features(external, estimator.calendar_tz, run.log)
-        maps = estimator.reconstruct(
-            cube, samples=samples, steps=steps, seed=seed, times=time, external=features,
-            consistency=consistency.value if consistency else None, keep_draws=samples > 0,
-            progress=run.progress, log=run.log,
+        if isinstance(estimator, StationDiffRecon):
+            refuse_options(
+                {"--steps": steps, "--consistency": consistency, "--agg": agg, "--empty": empty},
+                ONLY_GRIDS,
+            )
+            given = {"value": value, "time": time_column, "tz": tz, "x": x, "y": y, "crs": crs,
+                     "station": station}  # fmt: skip
+            limits = tuple(dict.fromkeys(exceed or ()))
+            order = Order(samples, seed, time, external, limits, at, at_time, state, given)
+            _map_stations(run, obs, estimator, order, files)
+            return
+        refuse_options(
+            {"--exceed": exceed, "--state": state, "--at-time": at_time, "--station": station},
+            ONLY_STATIONS,
+        )
+        wanted = PointOptions(value, time_column or "time", tz, x, y, crs,
+                              agg, (empty or opt.Empty.AUTO).value)  # fmt: skip
+        _map_grid(
+            run, obs, estimator, wanted, files, at, external, samples=samples, steps=steps,
+            seed=seed, times=time, consistency=consistency.value if consistency else None,
         )  # fmt: skip
-        table = None if at is None else _rows_at(maps, at, x, y, crs, run.log)
-        names = write_maps(maps, out, chosen, split_time=split_time, table=table,
-                           progress=run.progress)  # fmt: skip
-        counts = observations_of(cube)
-        payload = {"outputs": [str(out / name) for name in names], "times": maps.sizes["time"]}
-        run.finish(payload | counts, [_sentence(counts), *_places(maps, out, names)])
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where maps go and in which form."""
+
+    out: Path
+    formats: tuple[str, ...]
+    split_time: bool
+
+
+def _map_stations(
+    run: Session, obs: Path, estimator: "StationDiffRecon", order: "Order", files: Files
+) -> None:
+    """Map stations at their true positions; write the files, then the state."""
+    from ..stations.quality import to_rows
+    from .station_maps import map_stations
+
+    made = map_stations(run, obs, estimator, order)
+    names = write_maps(
+        made.maps, files.out, files.formats, split_time=files.split_time, table=made.table,
+        progress=run.progress,
+    )  # fmt: skip
+    if made.state is not None and order.state is not None:
+        made.state.write(order.state)
+    _finish(run, made.maps, files, names, made.counts, quality=to_rows(made.findings))
+
+
+def _map_grid(
+    run: Session,
+    obs: Path,
+    estimator: "DiffRecon",
+    wanted: PointOptions,
+    files: Files,
+    at: Path | None,
+    external: list[Path] | None,
+    **request: Any,
+) -> None:
+    """Map observations in coarse cells."""
+    cube = open_observations(obs, estimator, wanted, progress=run.progress)
+    for note in cube.attrs.get("notes", []):
+        run.log(note)
+    features = external_features(external, estimator.calendar_tz, run.log)
+    maps = estimator.reconstruct(
+        cube, external=features, keep_draws=request["samples"] > 0, progress=run.progress,
+        log=run.log, **request,
+    )  # fmt: skip
+    table = None if at is None else _rows_at(maps, at, wanted.x, wanted.y, wanted.crs, run.log)
+    names = write_maps(maps, files.out, files.formats, split_time=files.split_time, table=table,
+                       progress=run.progress)  # fmt: skip
+    _finish(run, maps, files, names, observations_of(cube))
+
+
+def _finish(
+    run: Session,
+    maps: "xr.Dataset",
+    files: Files,
+    names: list[str],
+    counts: dict[str, int],
+    **more: Any,
+) -> None:
+    payload = {
+        "outputs": [str(files.out / name) for name in names], "times": maps.sizes["time"],
+        "history_used": int(maps.attrs["history_used"]),
+    }  # fmt: skip
+    run.finish(payload | counts | more, [_sentence(counts), *_places(maps, files.out, names)])
 
 
 def write_maps(

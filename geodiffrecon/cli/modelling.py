@@ -1,4 +1,4 @@
-"""``geodiffrecon fit``: complete fine maps of the past to a model."""
+"""``geodiffrecon fit``: fine maps of the past, or stations, to a model."""
 
 # No postponed annotations here: typer reads them at run time.
 from pathlib import Path
@@ -7,25 +7,67 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from . import options as opt
-from .inputs import external_features, refuse_points
-from .running import session
+from .inputs import external_features, holds_points, refuse_options
+from .running import Session, session
+from .stations import (
+    GridChoice,
+    Recipe,
+    Sampling,
+    check_points,
+    few_cells,
+    fit_cells,
+    fit_points,
+    write_findings,
+)
 
 if TYPE_CHECKING:
     from ..model import DiffRecon
+    from ..stations.model import StationDiffRecon
+
+ONLY_MAPS = "only for maps, but this file holds points; leave it out"
+ONLY_POINTS = "only for points, but this file holds maps; leave it out"
 
 
 def fit_command(
-    history: Annotated[Path, typer.Argument(help="NetCDF or multi-band GeoTIFF of fine maps.")],
+    history: Annotated[Path, typer.Argument(help="Fine maps (NetCDF, GeoTIFF), or stations.")],
     model: opt.Model,
     factor: Annotated[int, opt.option("Fine cells per coarse cell.", "--factor")],
     aggregation: Annotated[opt.Pooling, opt.option("What pooling means.", "--aggregation")],
     kind: opt.ValueKind = None,
     variable: opt.Variable = None,
-    crs: opt.FileCrs = None,
+    crs: Annotated[
+        str | None, opt.option("CRS where the file has none; none: metres.", "--crs", show="CRS")
+    ] = None,
     bounds: opt.Bounds = None,
     rows: opt.Rows = None,
     cols: opt.Cols = None,
     trim: opt.Trim = False,
+    value: Annotated[
+        str | None, opt.option("Stations: value column.", "--value", show="COL")
+    ] = None,
+    time: Annotated[
+        str | None, opt.option("Stations: time column; time.", "--time", show="COL")
+    ] = None,
+    x: opt.X = None,
+    y: opt.Y = None,
+    station: opt.Station = None,
+    tz: opt.Tz = None,
+    freq: Annotated[
+        str | None, opt.option("Stations: time step, such as 1h.", "--freq", show="F")
+    ] = None,
+    label: Annotated[
+        opt.Label | None, opt.option("Which end of an interval stamps mark.", "--label")
+    ] = None,
+    shape: opt.Shape = None,
+    resolution: opt.Resolution = None,
+    like: opt.Like = None,
+    grid_crs: opt.GridCrs = None,
+    pretrain: Annotated[
+        Path | None, opt.option("Stations: fine maps to learn first.", "--pretrain", show="FILE")
+    ] = None,
+    quality: Annotated[
+        Path | None, opt.option("Stations: write what is odd.", "--quality", show="FILE.json")
+    ] = None,
     until: opt.Until = None,
     external: opt.External = None,
     calendar_tz: opt.CalendarTz = None,
@@ -38,35 +80,94 @@ def fit_command(
     device: Annotated[opt.Device, opt.option("Where to train.", "--device")] = opt.Device.AUTO,
     progress: opt.Progress = opt.Form.TERMINAL,
 ) -> None:
-    """Learn a model from complete fine maps of the past."""
+    """Learn a model from fine maps of the past, or from stations alone."""
     with session(progress) as run:
-        refuse_points(history)
         _check_target(model)
-        from ..history import open_history
-        from ..model import DiffRecon
-
-        estimator = DiffRecon(preset=preset, seed=seed, device=device.value)
-        cube = open_history(
-            history, variable=variable, factor=factor, crs=crs, bounds=bounds, rows=rows,
-            cols=cols, trim=trim, aggregation=aggregation.value, calendar_tz=calendar_tz,
-            progress=run.progress,
+        recipe = Recipe(
+            kind.value if kind else None, until, external, country, preset, max_minutes, seed,
+            device.value, pretrain, variable,
         )  # fmt: skip
-        for note in cube.attrs.get("notes", []):
-            run.log(note)
-        features = external_features(external, str(cube.attrs["calendar_tz"]), run.log)
-        estimator.fit(
-            cube, aggregation=aggregation.value, kind=kind.value if kind else None, until=until,
-            external=features, country=country, max_minutes=max_minutes,
-            progress=run.progress, log=run.log,
+        columns = {"value": value, "time": time, "tz": tz, "x": x, "y": y, "station": station}
+        only_points = {f"--{name}": given for name, given in columns.items()} | {
+            "--freq": freq, "--label": label, "--shape": shape, "--resolution": resolution,
+            "--like": like, "--grid-crs": grid_crs, "--quality": quality,
+        }  # fmt: skip
+        if holds_points(history):
+            refuse_options({"--rows": rows, "--cols": cols, "--trim": trim,
+                            "--variable": None if pretrain else variable}, ONLY_MAPS)  # fmt: skip
+            check_points(columns, aggregation.value)
+            _fit_points(
+                run, history, model, columns | {"crs": crs},
+                Sampling(freq, calendar_tz, label.value if label else "start"),
+                GridChoice(bounds, shape, resolution, like, factor, grid_crs), recipe, quality,
+            )  # fmt: skip
+            return
+        refuse_options(only_points, ONLY_POINTS)
+        _fit_maps(
+            run, history, model, recipe, variable=variable, factor=factor, crs=crs, bounds=bounds,
+            rows=rows, cols=cols, trim=trim, aggregation=aggregation.value,
+            calendar_tz=calendar_tz,
         )  # fmt: skip
-        estimator.save(model)
-        run.finish({"outputs": [str(model)], **estimator.info()}, summary_of(estimator, model))
 
 
-def summary_of(model: "DiffRecon", path: Path) -> list[str]:
+def summary_of(model: "DiffRecon | StationDiffRecon", path: Path) -> list[str]:
     """Return the lines that say what was trained on what."""
     spans = "; ".join(f"{key.replace('_', ' ')} {value}" for key, value in model.trained.items())
     return [f"{model.value} on {model.grid}", f"{spans}.", f"The model is {path}."]
+
+
+def _fit_points(
+    run: Session,
+    history: Path,
+    model: Path,
+    columns: dict[str, Any],
+    sampling: Sampling,
+    grid: GridChoice,
+    recipe: Recipe,
+    quality: Path | None,
+) -> None:
+    """Train on stations; write the model and what was found in the file."""
+    from ..stations.network import PointColumns
+    from ..stations.quality import to_rows
+
+    chosen = PointColumns(**columns | {"time": columns["time"] or "time"})
+    estimator, findings = fit_points(run, history, chosen, sampling, grid, recipe)
+    estimator.save(model)
+    outputs = [str(model)]
+    if quality is not None:
+        write_findings(quality, findings)
+        outputs.append(str(quality))
+    found = {"quality": to_rows(findings)}
+    run.finish({"outputs": outputs, **estimator.info(), **found}, summary_of(estimator, model))
+
+
+def _fit_maps(run: Session, history: Path, model: Path, recipe: Recipe, **request: Any) -> None:
+    """Train on maps: as stations where few cells were ever observed."""
+    from ..history import open_history
+
+    cube = open_history(history, progress=run.progress, **request)
+    for note in cube.attrs.get("notes", []):
+        run.log(note)
+    estimator: Any
+    if few_cells(cube):
+        estimator = fit_cells(run, cube, recipe)
+    else:
+        refuse_options({"--pretrain": recipe.pretrain}, ONLY_POINTS)
+        estimator = _fit_complete(run, cube, recipe, request["aggregation"])
+    estimator.save(model)
+    run.finish({"outputs": [str(model)], **estimator.info()}, summary_of(estimator, model))
+
+
+def _fit_complete(run: Session, cube: Any, recipe: Recipe, aggregation: str) -> "DiffRecon":
+    from ..model import DiffRecon
+
+    estimator = DiffRecon(preset=recipe.preset, seed=recipe.seed, device=recipe.device)
+    features = external_features(recipe.external, str(cube.attrs["calendar_tz"]), run.log)
+    return estimator.fit(
+        cube, aggregation=aggregation, kind=recipe.kind, until=recipe.until, external=features,
+        country=recipe.country, max_minutes=recipe.max_minutes,
+        progress=run.progress, log=run.log,
+    )  # fmt: skip
 
 
 def _check_target(model: Path) -> None:

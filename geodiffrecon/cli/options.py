@@ -84,6 +84,16 @@ class Pattern(StrEnum):
     BLOCK = "block"
 
 
+class Scored(StrEnum):
+    """What is hidden to be scored: cells of maps, or stations."""
+
+    FIXED = "fixed"
+    RANDOM = "random"
+    BLOCK = "block"
+    STATIONS = "stations"
+    BLOCKS = "blocks"
+
+
 class Published(StrEnum):
     """Data sets of the paper, as their authors publish them."""
 
@@ -125,6 +135,13 @@ PointsCrs = Annotated[
 FileCrs = Annotated[
     str | None, option("CRS where the file has none; none for metres.", "--crs", show="CRS")
 ]
+Shape = Annotated[tuple[int, int] | None, option("Coarse cells.", "--shape", show="ROWS COLS")]
+Resolution = Annotated[float | None, option("Size of a coarse cell.", "--resolution", show="R")]
+Like = Annotated[Path | None, option("Raster or cube whose grid to use.", "--like", show="FILE")]
+GridCrs = Annotated[
+    str | None, option("CRS of the grid; that of the points.", "--grid-crs", show="CRS")
+]
+Station = Annotated[str | None, option("Column of station names.", "--station", show="COL")]
 Range = tuple[int, int] | None
 Rows = Annotated[Range, option("Rows from the north.", "--rows", show="A B")]
 Cols = Annotated[Range, option("Columns from the west.", "--cols", show="A B")]

@@ -9,7 +9,7 @@ import typer
 
 from ..errors import InvalidParameter, InvalidTime, MissingColumn, MissingCRS, UnreadableFile
 from . import options as opt
-from .inputs import PointOptions, external_features, holds_points, refuse_points
+from .inputs import PointOptions, external_features, holds_points, open_gridded, refuse_points
 from .running import Session, session
 
 if TYPE_CHECKING:
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 PATTERNS = ",".join(opt.Pattern)
 STATISTICS = {"mean": "Completed map", "std": "Standard deviation", "q05": "5 % quantile",
-              "q50": "Median", "q95": "95 % quantile", "n_obs": "Observations"}  # fmt: skip
+              "q25": "25 % quantile", "q50": "Median", "q75": "75 % quantile",
+              "q95": "95 % quantile", "n_obs": "Observations", "distance": "Distance to data",
+              "information": "Information"}  # fmt: skip
 
 
 def plot_command(
@@ -73,10 +75,8 @@ def plot_command(
         _check_request(result, out, truth=truth, points=points, model=model, time=time,
                        surface=surface)  # fmt: skip
         if model is not None:
-            from ..model import load
-
             path = _draw_hidden(
-                run, result, out, estimator=load(model, device=device.value), title=title,
+                run, result, out, estimator=open_gridded(model, device.value), title=title,
                 patterns=_patterns(patterns), missing=missing, time=time[0] if time else None,
                 variable=variable, crs=crs, external=external, seed=seed,
             )  # fmt: skip

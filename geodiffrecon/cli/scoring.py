@@ -1,6 +1,7 @@
-"""``geodiffrecon evaluate``: scores on frames that the model has not seen."""
+"""``geodiffrecon evaluate``: scores on frames, or at stations, that the model has not seen."""
 
 # No postponed annotations here: typer reads them at run time.
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,26 +9,47 @@ import typer
 
 from ..errors import InvalidParameter
 from . import options as opt
-from .inputs import external_features, open_on_grid, refuse_points
-from .running import session
+from .inputs import external_features, open_on_grid, refuse_options, refuse_points
+from .mapping import ONLY_GRIDS, ONLY_STATIONS
+from .running import Session, session
 
 if TYPE_CHECKING:
     import xarray as xr
 
     from ..model import DiffRecon
+    from ..stations.model import StationDiffRecon
+
+SAMPLES, STATION_SAMPLES = 32, 200
+MASKS, FOLDS = 5, 4
+BUFFER_KM = 10.0
 
 
 def evaluate_command(
-    history: Annotated[Path, typer.Argument(help="NetCDF or multi-band GeoTIFF of fine maps.")],
+    history: Annotated[Path, typer.Argument(help="Fine maps (NetCDF, GeoTIFF), or stations.")],
     model: opt.Model,
-    pattern: Annotated[opt.Pattern, opt.option("Which coarse cells are hidden.", "--pattern")],
-    missing: Annotated[float, opt.option("Share of hidden cells.", "--missing", show="R")],
-    masks: Annotated[int, opt.option("Masks of the pattern.", "--masks")] = 5,
+    pattern: Annotated[
+        opt.Scored | None,
+        opt.option("What is hidden: cells of maps, or stations.", "--pattern"),
+    ] = None,
+    missing: Annotated[
+        float | None, opt.option("Share of hidden cells.", "--missing", show="R")
+    ] = None,
+    masks: Annotated[int | None, opt.option("Masks of the pattern; 5.", "--masks")] = None,
+    folds: Annotated[int | None, opt.option("Stations: parts, 4.", "--folds")] = None,
+    buffer_km: Annotated[
+        float | None, opt.option("Blocks: distance kept free.", "--buffer-km", show="KM")
+    ] = None,
+    every: Annotated[
+        int | None, opt.option("Stations: score each N-th step.", "--every", show="N")
+    ] = None,
+    max_minutes: Annotated[
+        float | None, opt.option("Stations: time of each fold.", "--max-minutes", show="M")
+    ] = None,
     variable: opt.Variable = None,
     crs: opt.FileCrs = None,
     start: Annotated[str | None, opt.option("First time.", "--from", show="T")] = None,
     end: Annotated[str | None, opt.option("Last time.", "--to", show="T")] = None,
-    samples: Annotated[int, opt.option("Draws of an ensemble.", "--samples")] = 32,
+    samples: Annotated[int | None, opt.option("Draws: 32, of stations 200.", "--samples")] = None,
     in_sample: Annotated[bool, opt.option("Allow frames seen in training.", "--in-sample")] = False,
     external: opt.External = None,
     seed: opt.Seed = 0,
@@ -40,35 +62,118 @@ def evaluate_command(
     device: Annotated[opt.Device, opt.option("Where to run.", "--device")] = opt.Device.AUTO,
     progress: opt.Progress = opt.Form.TERMINAL,
 ) -> None:
-    """Score a model on frames that it has not seen."""
+    """Score a model on frames or at stations that it has not seen."""
     with session(progress) as run:
-        _check_request(history, missing)
-        from .. import report as reports
-        from ..model import load
-        from ..validation import evaluate
+        from ..loading import load
+        from ..stations.model import StationDiffRecon
 
         estimator = load(model, device=device.value)
-        cube = _history(history, estimator, variable, crs, run.progress)
-        for note in cube.attrs.get("notes", []):
-            run.log(note)
-        result = evaluate(
-            estimator, cube, pattern=pattern.value, missing=missing, masks=masks,
-            start=start, end=end, samples=samples, in_sample=in_sample, seed=seed,
-            external=external_features(external, estimator.calendar_tz, run.log),
-            progress=run.progress, log=run.log,
+        scope = {"start": start, "end": end, "seed": seed}
+        if isinstance(estimator, StationDiffRecon):
+            refuse_options(
+                {"--missing": missing, "--masks": masks, "--variable": variable, "--crs": crs,
+                 "--in-sample": in_sample}, ONLY_GRIDS,
+            )  # fmt: skip
+            request = {
+                "folds": FOLDS if folds is None else folds, "every": 1 if every is None else every,
+                "buffer_km": buffer_km, "max_minutes": max_minutes,
+                "samples": STATION_SAMPLES if samples is None else samples,
+            }  # fmt: skip
+            _score_stations(run, history, estimator, pattern, (json_file, report), external,
+                            **scope, **request)  # fmt: skip
+            return
+        refuse_options(
+            {"--folds": folds, "--buffer-km": buffer_km, "--every": every,
+             "--max-minutes": max_minutes}, ONLY_STATIONS,
         )  # fmt: skip
-        outputs = reports.write(result, json_file=json_file, html_file=report)
-        lines = [reports.table(result), *(f"Written: {path}" for path in outputs)]
-        run.finish({"outputs": [str(path) for path in outputs], **result}, lines)
+        cells, share = _hidden_cells(history, pattern, missing)
+        _score_maps(
+            run, history, estimator, (variable, crs), (json_file, report), external,
+            pattern=cells, missing=share, masks=MASKS if masks is None else masks,
+            samples=SAMPLES if samples is None else samples, in_sample=in_sample, **scope,
+        )  # fmt: skip
 
 
-def _check_request(history: Path, missing: float) -> None:
-    refuse_points(history)
-    if not 0 < missing < 1:
+def _score_maps(
+    run: Session,
+    history: Path,
+    estimator: "DiffRecon",
+    reading: tuple[str | None, str | None],
+    files: tuple[Path | None, Path | None],
+    external: list[Path] | None,
+    **request: Any,
+) -> None:
+    from .. import report as reports
+    from ..validation import evaluate
+
+    cube = _history(history, estimator, *reading, run.progress)
+    for note in cube.attrs.get("notes", []):
+        run.log(note)
+    result = evaluate(
+        estimator, cube, external=external_features(external, estimator.calendar_tz, run.log),
+        progress=run.progress, log=run.log, **request,
+    )  # fmt: skip
+    outputs = reports.write(result, json_file=files[0], html_file=files[1])
+    lines = [reports.table(result), *(f"Written: {path}" for path in outputs)]
+    run.finish({"outputs": [str(path) for path in outputs], **result}, lines)
+
+
+def _score_stations(
+    run: Session,
+    path: Path,
+    estimator: "StationDiffRecon",
+    pattern: opt.Scored | None,
+    files: tuple[Path | None, Path | None],
+    external: list[Path] | None,
+    **request: Any,
+) -> None:
+    from .. import station_report as reports
+    from ..stations.quality import to_rows
+    from .station_maps import evaluate_model
+
+    chosen = _hidden_stations(pattern, request["buffer_km"])
+    request["buffer_km"] = chosen[1]
+    trial, findings = evaluate_model(run, path, estimator, external, pattern=chosen[0], **request)
+    rows = to_rows(findings)
+    outputs = reports.write(trial, rows, json_file=files[0], html_file=files[1])
+    lines = [reports.table(trial), *(f"Written: {path}" for path in outputs)]
+    result = {"outputs": [str(path) for path in outputs], **trial.to_dict(), "quality": rows}
+    run.finish(result, lines)
+
+
+def _hidden_stations(pattern: opt.Scored | None, buffer_km: float | None) -> tuple[str, float]:
+    """Return which stations are hidden together, and how far around them no other is used."""
+    if pattern not in (None, opt.Scored.STATIONS, opt.Scored.BLOCKS):
         raise InvalidParameter(
-            f"--missing is {missing:g}; give the share of hidden cells between 0 and 1, "
-            "such as 0.4."
+            f"--pattern {pattern.value} hides cells of maps, but this is a model of stations; use "
+            "--pattern stations or --pattern blocks."
         )
+    if buffer_km is not None and pattern is not opt.Scored.BLOCKS:
+        raise InvalidParameter("--buffer-km is only for --pattern blocks; leave it out.")
+    if buffer_km is not None and not 0 <= buffer_km < math.inf:
+        raise InvalidParameter(f"--buffer-km is {buffer_km}; give kilometres from zero.")
+    if pattern is not opt.Scored.BLOCKS:
+        return opt.Scored.STATIONS.value, 0.0
+    return pattern.value, BUFFER_KM if buffer_km is None else buffer_km
+
+
+def _hidden_cells(
+    history: Path, pattern: opt.Scored | None, missing: float | None
+) -> tuple[str, float]:
+    """Return which coarse cells are hidden, and their share."""
+    refuse_points(history)
+    if pattern not in (opt.Scored.FIXED, opt.Scored.RANDOM, opt.Scored.BLOCK):
+        seen = "" if pattern is None else f", not {pattern.value}"
+        raise InvalidParameter(
+            "A model of fine maps is scored at hidden cells: give --pattern fixed, random or "
+            f"block{seen}, and their share with --missing."
+        )
+    if missing is None or not 0 < missing < 1:
+        raise InvalidParameter(
+            f"--missing is {'not given' if missing is None else f'{missing:g}'}; give the share "
+            "of hidden cells between 0 and 1, such as 0.4."
+        )
+    return pattern.value, missing
 
 
 def _history(

@@ -89,6 +89,33 @@ def test_semicolons_and_decimal_commas(tmp_path):
     check(read_points(path, tz="Europe/Berlin", **READ))
 
 
+@pytest.mark.parametrize("suffix", ["csv", "csv.gz", "parquet", "gpkg"])
+def test_station_names_are_text_whatever_the_file(tmp_path, suffix):
+    path = tmp_path / f"named.{suffix}"
+    named = geo().assign(station=["001", None, " b c "])
+    if suffix == "parquet":
+        named.to_parquet(path)
+    elif suffix == "gpkg":
+        named.to_file(path, engine="pyogrio")
+    else:
+        named.drop(columns="geometry").to_csv(path, index=False)
+    table = read_points(path, station="station", **READ)
+    assert table.station.tolist() == ["001", "", "b c"]
+    assert table.station.dtype.kind == "U"
+    assert read_points(path, **READ).station is None
+    with pytest.raises(MissingColumn, match="no column 'site'"):
+        read_points(path, station="site", **READ)
+
+
+def test_station_numbers_and_categories_are_names():
+    numbers = from_geodataframe(geo().assign(station=[7, 8, 9]), station="station", **READ)
+    assert numbers.station.tolist() == ["7", "8", "9"]
+    kinds = geo().assign(station=pd.Categorical(["a", None, "a"]))
+    assert from_geodataframe(kinds, station="station", **READ).station.tolist() == ["a", "", "a"]
+    with pytest.raises(MissingColumn, match="no column 'site'"):
+        from_geodataframe(geo(), station="site", **READ)
+
+
 @pytest.mark.parametrize("suffix", [".gpkg", ".geojson", ".parquet", ".shp", ".fgb"])
 def test_files_with_geometry(tmp_path, suffix):
     path = tmp_path / f"points{suffix}"

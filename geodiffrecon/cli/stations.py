@@ -1,0 +1,299 @@
+"""Files of stations behind ``fit``, ``reconstruct`` and ``evaluate``: reading and learning."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InvalidParameter, MissingColumn, MissingCRS
+from .gridding import grid_of
+from .inputs import external_features, holds_points
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    import xarray as xr
+
+    from ..grid import NestedGrid
+    from ..points import PointTable
+    from ..stations.model import StationDiffRecon
+    from ..stations.network import PointColumns, StationNetwork
+    from ..stations.quality import Finding
+    from .running import Session
+
+FEW_CELLS = 0.2  # share of fine cells below which those ever observed are taken as stations
+FINDINGS_SHOWN = 12
+TABLES = {".csv", ".tsv", ".txt", ".parquet", ".geoparquet", ".pq"}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a model is fitted with, besides its data; as the options of ``fit``."""
+
+    kind: str | None
+    until: str | None
+    external: list[Path] | None
+    country: str | None
+    preset: str
+    max_minutes: float | None
+    seed: int
+    device: str
+    pretrain: Path | None = None
+    variable: str | None = None
+
+
+@dataclass(frozen=True)
+class GridChoice:
+    """The grid as the options of ``fit`` and ``bin`` name it."""
+
+    bounds: tuple[float, float, float, float] | None
+    shape: tuple[int, int] | None
+    resolution: float | None
+    like: Path | None
+    factor: int
+    grid_crs: str | None
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Step, zone and meaning of the time stamps of a stations file."""
+
+    freq: str | None
+    calendar_tz: str | None
+    label: str
+
+
+def fit_points(
+    run: Session,
+    path: Path,
+    columns: PointColumns,
+    sampling: Sampling,
+    chosen: GridChoice,
+    recipe: Recipe,
+) -> tuple[StationDiffRecon, list[Finding]]:
+    """Return the model of a stations file, and what was found in the file."""
+    from ..points import read_points
+    from ..stations.model import StationDiffRecon
+
+    if sampling.freq is None:
+        raise InvalidParameter(
+            f"{path.name} holds points: give their time step with --freq, such as --freq 1h."
+        )
+    estimator = StationDiffRecon(preset=recipe.preset, seed=recipe.seed, device=recipe.device)
+    table = read_points(
+        path, value=columns.value, time=columns.time, tz=columns.tz, x=columns.x, y=columns.y,
+        crs=columns.crs, station=columns.station,
+    )  # fmt: skip
+    for note in table.notes:
+        run.log(note)
+    grid = grid_of(
+        table.crs, chosen.bounds, chosen.shape, chosen.resolution, chosen.like, chosen.factor,
+        chosen.grid_crs,
+    )  # fmt: skip
+    zone = _zone(sampling, run.log)
+    findings = inspected(run.log, table, grid, sampling.freq, zone, sampling.label)
+    _fit(run, estimator, table, grid, sampling.freq, zone, recipe, columns.value,
+         columns=columns, label=sampling.label)  # fmt: skip
+    return estimator, findings
+
+
+def few_cells(cube: xr.Dataset) -> bool:
+    """Tell whether a fine history of means holds so few cells that they are as good as stations."""
+    from ..cube import observed
+
+    return str(cube.attrs["aggregation"]) == "mean" and (
+        float(observed(cube).any(axis=0).mean()) < FEW_CELLS
+    )
+
+
+def fit_cells(run: Session, cube: xr.Dataset, recipe: Recipe) -> StationDiffRecon:
+    """Return the model of a fine history with few observed cells, each taken as a station."""
+    from ..grid import NestedGrid
+    from ..stations.model import StationDiffRecon
+    from ..stations.network import StationNetwork
+
+    network, grid = StationNetwork.of_cube(cube), NestedGrid.of(cube)
+    rows, cols = grid.fine_shape
+    run.log(
+        f"{len(network.names)} of {rows * cols} fine cells were ever observed; each is taken as "
+        "a station at its centre."
+    )
+    estimator = StationDiffRecon(preset=recipe.preset, seed=recipe.seed, device=recipe.device)
+    _fit(run, estimator, network, grid, network.freq, network.calendar_tz, recipe, network.value)
+    return estimator
+
+
+def inspected(
+    log: Callable[[str], None],
+    table: PointTable,
+    grid: NestedGrid,
+    freq: str,
+    calendar_tz: str,
+    label: str,
+) -> list[Finding]:
+    """Return what is suspicious in a stations file, and log the first of it."""
+    from ..stations.quality import inspect
+
+    findings = inspect(table, grid, freq=freq, calendar_tz=calendar_tz, label=label)  # type: ignore[arg-type]
+    if not findings:
+        log("Data quality: nothing stands out.")
+    shown = _telling(findings)
+    for finding in shown:
+        log(f"Data quality: {finding.sentence} [{finding.action}]")
+    if len(findings) > len(shown):
+        log(f"Data quality: {len(findings) - len(shown)} more findings are not shown.")
+    return findings
+
+
+def _telling(findings: Sequence[Finding]) -> list[Finding]:
+    """Return a few findings: of each check the largest first, in the order of the checks."""
+    rank: Counter[str] = Counter()
+    ranked = []
+    for index in sorted(range(len(findings)), key=lambda index: -findings[index].count):
+        rank[findings[index].check] += 1
+        ranked.append((rank[findings[index].check], -findings[index].count, index))
+    chosen = sorted(index for _, _, index in sorted(ranked)[:FINDINGS_SHOWN])
+    return [findings[index] for index in chosen]
+
+
+def write_findings(path: Path, findings: Sequence[Finding]) -> None:
+    """Write all findings as JSON."""
+    from ..report import write_texts
+    from ..stations.quality import to_rows
+
+    text = json.dumps(to_rows(findings), indent=1, ensure_ascii=False)
+    write_texts([(path, text + "\n")])
+
+
+def columns_of(model: StationDiffRecon, **given: str | None) -> PointColumns:
+    """Return the columns that `model` was fitted with, and what is `given` in their place."""
+    from ..stations.network import PointColumns
+
+    usual = model.columns or PointColumns(model.value)
+    return replace(usual, **{name: value for name, value in given.items() if value is not None})
+
+
+def read_stations(
+    path: Path, model: StationDiffRecon, columns: PointColumns, log: Callable[[str], None]
+) -> PointTable:
+    """Return the rows of a stations file, whose value is called as that of `model`."""
+    from ..points import read_points
+
+    def read(crs: str | None) -> PointTable:
+        return read_points(
+            path, value=columns.value, time=columns.time, tz=columns.tz, crs=crs,
+            station=columns.station, **place,
+        )  # fmt: skip
+
+    plain = bool({suffix.lower() for suffix in path.suffixes[-2:]} & TABLES)
+    place = {"x": columns.x, "y": columns.y} if plain else {}
+    try:
+        # A file with a geometry knows its CRS better than the model, whose file may be a CSV.
+        table = read(columns.crs if plain else None)
+    except MissingCRS:
+        if plain or columns.crs is None:
+            raise
+        table = read(columns.crs)
+    for note in table.notes:
+        log(note)
+    return replace(table, value_name=model.value)
+
+
+def read_cells(path: Path, model: StationDiffRecon, variable: str, run: Session) -> StationNetwork:
+    """Return the observed cells of a fine cube on the grid of `model` as stations."""
+    from ..history import open_cube
+    from ..stations.network import StationNetwork
+    from .inputs import open_on_grid
+
+    def read(crs: str | None) -> xr.Dataset:
+        def named(name: str | None) -> xr.Dataset:
+            return open_cube(
+                path, variable=name, grid=model.grid, crs=crs, freq=model.freq, aggregation="mean",
+                calendar_tz=model.calendar_tz, progress=run.progress,
+            )  # fmt: skip
+
+        try:
+            return named(variable)
+        except MissingColumn:
+            if variable != model.value:
+                raise
+            return named(None)
+
+    cube = open_on_grid(read, model, None)
+    if cube.attrs["level"] != "fine":
+        raise InvalidParameter(
+            f"{path.name} is a coarse cube, but {model.value} has a model of stations, which reads "
+            "points or fine cells; give the points, or a model fitted to fine maps."
+        )
+    return replace(StationNetwork.of_cube(cube), value=model.value)
+
+
+def check_points(columns: dict[str, Any], aggregation: str) -> None:
+    """Refuse what does not fit a file of stations."""
+    if aggregation == "sum":
+        raise InvalidParameter(
+            "A station's reading is a mean, so --aggregation sum does not fit points; use "
+            "--aggregation mean, or bin the points and fit maps."
+        )
+    if columns["value"] is None:
+        raise InvalidParameter("Stations need a value column; name it with --value.")
+
+
+def _zone(sampling: Sampling, log: Callable[[str], None]) -> str:
+    if sampling.calendar_tz is None:
+        log("Days are cut in UTC; name another zone with --calendar-tz.")
+    return sampling.calendar_tz or "UTC"
+
+
+def _fit(
+    run: Session,
+    estimator: StationDiffRecon,
+    points: Any,
+    grid: NestedGrid,
+    freq: str,
+    zone: str,
+    recipe: Recipe,
+    value: str,
+    **more: Any,
+) -> None:
+    """Fit to a table or a network of stations."""
+    estimator.fit(
+        points, grid, freq=freq, calendar_tz=zone, kind=recipe.kind, until=recipe.until,
+        external=external_features(recipe.external, zone, run.log), country=recipe.country,
+        pretrain=_pretraining(run, grid, zone, recipe, value), max_minutes=recipe.max_minutes,
+        progress=run.progress, log=run.log, **more,
+    )  # fmt: skip
+
+
+def _pretraining(
+    run: Session, grid: NestedGrid, zone: str, recipe: Recipe, value: str
+) -> xr.Dataset | None:
+    """Return the complete history to learn from first, if there is one."""
+    from ..history import open_history
+
+    path = recipe.pretrain
+    if path is None:
+        return None
+    if holds_points(path):
+        raise InvalidParameter(
+            f"--pretrain {path.name} holds points; give complete fine maps (NetCDF or GeoTIFF)."
+        )
+
+    def read(name: str | None) -> xr.Dataset:
+        return open_history(
+            path, variable=name, grid=grid, calendar_tz=zone, aggregation="mean",
+            crs=None if grid.crs is not None else "none", progress=run.progress,
+        )  # fmt: skip
+
+    try:
+        cube = read(recipe.variable or value)
+    except MissingColumn:
+        if recipe.variable is not None:
+            raise
+        cube = read(None)
+    for note in cube.attrs.get("notes", []):
+        run.log(note)
+    return cube

@@ -1,0 +1,96 @@
+"""Noise at any spots: as correlated in space as the errors of kriging, and in time as errors are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from ..noise import steps_since_epoch
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .kriging import StationKriging
+    from .memory import ErrorMemory
+    from .surroundings import Readings
+
+    Array = NDArray[np.float64]
+
+MICRO_SHARE = 0.02  # reach of what a spot has for itself, in usual distances between stations
+MICRO_WAVES = 0.5  # as many waves, for each of the local field
+
+
+@dataclass(frozen=True)
+class SpotNoise:
+    """Standard normal noise at spots, correlated like the errors of kriging.
+
+    A random field made of waves, minus its own kriging from the stations that reported
+    (Matheron's rule), over its standard deviation. Waves are known everywhere, so a spot's noise
+    is the same alone, in a map, or in a tile.
+
+    Parameters
+    ----------
+    kriging : StationKriging
+        Whose errors are imitated, for the current step.
+    memory : ErrorMemory
+        From step to step.
+    unit_km : float
+        Usual distance between stations.
+    waves : int
+        Of the local field.
+    step_ns : int
+        Length of a step.
+
+    References
+    ----------
+    Journel, A. G. and Huijbregts, C. J. (1978). Mining Geostatistics. Academic Press.
+    """
+
+    kriging: StationKriging
+    memory: ErrorMemory
+    unit_km: float
+    waves: int
+    step_ns: int
+
+    def draw(
+        self,
+        readings: Readings,
+        times: NDArray[np.datetime64],
+        frames: NDArray[np.int64],
+        sites: Array,
+        draws: range,
+        seed: int,
+    ) -> NDArray[np.float32]:
+        """Return noise (K, m, Q) of `sites` (Q, 2) in km at `frames` of the readings."""
+        steps = steps_since_epoch(times[frames], self.step_ns)
+        at_sites, at_stations = self._basis(sites), self._basis(readings.km)
+        coefficients = self.memory.noise(seed, at_sites.shape[1], draws, steps)  # (m, K, C)
+        found = np.empty((len(draws), len(frames), len(sites)), np.float32)
+        for row in range(len(frames)):
+            weights, variance = self.kriging.weights(
+                readings.anomalies, readings.km, frames[row : row + 1], sites
+            )
+            basis = at_sites - weights[0].float() @ at_stations  # (Q, C)
+            field = torch.as_tensor(coefficients[row]) @ basis.T
+            found[:, row] = (field / variance[0].sqrt().float()).numpy()
+        return found
+
+    def _basis(self, km: Array) -> torch.Tensor:
+        """Return the functions (P, C) whose random sum is the field: level, waves, micro waves."""
+        kernel = self.kriging.kernel
+        own = int(self.waves * MICRO_WAVES)
+        level = torch.exp(kernel.level / 2).item() * np.ones((len(km), 1))
+        local = _waves(km, kernel.waves(self.waves, 0), 1.0)
+        near = kernel.waves(own, 1) * np.exp(kernel.reach.item()) / (MICRO_SHARE * self.unit_km)
+        micro = _waves(km, near, float(kernel.own.item()))
+        return torch.as_tensor(np.concatenate([level, local, micro], axis=1), dtype=torch.float32)
+
+
+def _waves(km: Array, vectors: Array, variance: float) -> Array:
+    """Return cosines and sines (P, 2 M) of waves, which add up to `variance`."""
+    phase = km @ vectors.T
+    size = np.sqrt(variance / len(vectors))
+    return np.concatenate([np.cos(phase), np.sin(phase)], axis=1) * size

@@ -1,0 +1,133 @@
+"""Covariance of a network by hiding its stations, and what of it earns its place."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..progress import Progress, silent
+from .kernel import StationKernel
+from .kriging import StationKriging
+from .spread import crps_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .forecast import Power
+    from .surroundings import Readings
+
+    Array = NDArray[np.float64]
+
+RATE = 0.05
+LEAST_REPORTING = 3
+MOST_STATIONS = 150  # that one frame of the fit holds
+
+
+@dataclass(frozen=True)
+class KernelFit:
+    """How a covariance is fitted: by CRPS of stations hidden whole, in raw units.
+
+    Parameters
+    ----------
+    power : Power
+        Of the transformed readings.
+    steps, frames : int
+        Optimiser steps, and frames per step.
+    seed : int
+        Of the frames.
+    """
+
+    power: Power
+    steps: int
+    frames: int
+    seed: int
+
+    def __call__(
+        self,
+        readings: Readings,
+        frames: NDArray[np.int64],
+        lags: tuple[int, ...],
+        *,
+        start: StationKernel | None = None,
+        wind: bool = True,
+        progress: Progress = silent,
+    ) -> StationKriging:
+        """Return the kriging fitted to `frames` of the readings.
+
+        Without `wind` readings of the past stay where they were read.
+        """
+        kernel = copy.deepcopy(start) if start is not None else StationKernel()
+        kriging = StationKriging(kernel, lags)
+        readings = self._thinned(readings)
+        usable = frames[np.isfinite(readings.anomalies[frames]).sum(axis=1) >= LEAST_REPORTING]
+        kernel.requires_grad_(True)
+        if start is None:
+            with torch.no_grad():
+                kernel.sill.fill_(np.log(np.nanstd(readings.anomalies) / 2))
+        kernel.drift.requires_grad_(wind and readings.sky.way is not None and max(lags) > 0)
+        rng = np.random.default_rng([self.seed, len(lags)])
+        optimiser = torch.optim.Adam([p for p in kernel.parameters() if p.requires_grad], lr=RATE)
+        for step in range(self.steps):
+            part = np.sort(rng.choice(usable, min(self.frames, len(usable)), replace=False))
+            loss = self._loss(kriging, readings, part)
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            progress(step + 1, self.steps, f"covariance over {len(lags)} steps")
+        kernel.requires_grad_(False)
+        return kriging
+
+    @torch.no_grad()
+    def score(
+        self, kriging: StationKriging, readings: Readings, frames: NDArray[np.int64]
+    ) -> Array:
+        """Return the CRPS of hidden stations, per frame (m,); NaN where none reported."""
+        readings = self._thinned(readings)
+        rows = [
+            _frame_means(*self._scores(kriging, readings, part))
+            for part in np.array_split(frames, max(1, len(frames) // self.frames))
+        ]
+        return np.concatenate(rows)
+
+    def _loss(self, kriging: StationKriging, readings: Readings, part: NDArray[np.int64]) -> Tensor:
+        scores, known = self._scores(kriging, readings, part)
+        usual = np.nanstd(self.power.inverse(_raw(readings, part)))
+        return scores[known].mean() / max(float(usual), 1e-9)
+
+    def _scores(
+        self, kriging: StationKriging, readings: Readings, part: NDArray[np.int64]
+    ) -> tuple[Tensor, Tensor]:
+        """Return the CRPS (m, S) and where it is known."""
+        window = kriging.window(readings.anomalies, readings.km, part, readings.sky.way)
+        mean, spread = kriging.leave_one_out(window)
+        z = torch.as_tensor(_raw(readings, part))
+        known = torch.isfinite(z) & (window.seen[:, : z.shape[1]].sum(1, keepdim=True) > 1)
+        back = torch.as_tensor(readings.lasting + readings.centre[part][:, None])
+        truth = self.power.inverse(z.nan_to_num())
+        flat = crps_of(truth.flatten(), (mean + back).flatten(), spread.flatten(), self.power)
+        return flat.view(z.shape), known
+
+    def _thinned(self, readings: Readings) -> Readings:
+        """Return at most MOST_STATIONS stations, those of most readings."""
+        count = len(readings.km)
+        if count <= MOST_STATIONS:
+            return readings
+        often = np.argsort(-np.isfinite(readings.anomalies).sum(axis=0), kind="stable")
+        keep = np.zeros(count, bool)
+        keep[often[:MOST_STATIONS]] = True
+        return readings.hiding(keep)
+
+
+def _raw(readings: Readings, part: NDArray[np.int64]) -> Array:
+    """Return transformed readings (m, S) of `part`; NaN where missing."""
+    return readings.anomalies[part] + readings.lasting + readings.centre[part][:, None]
+
+
+def _frame_means(scores: Tensor, known: Tensor) -> Array:
+    total, count = (scores * known).sum(1), known.sum(1)
+    return torch.where(count > 0, total / count.clamp_min(1), torch.nan).numpy()

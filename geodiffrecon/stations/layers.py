@@ -1,0 +1,227 @@
+"""The layers of a station model together: from readings to distributions and draws at spots."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from scipy.special import ndtr
+from torch import Tensor
+
+from ..diffusion import Diffusion
+from ..progress import Progress, silent
+from ..samplers import ddim
+from ..schedule import noise_levels
+from .chance import SpotNoise
+from .forecast import LEVELS, Power, SiteForecast, standard_cdf, standard_quantile
+from .memory import ErrorMemory
+from .spread import LocalSpread
+from .surroundings import Readings, Surroundings
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..networks.points import PointDenoiser, PointFormer
+    from .climate import Climate, PlaceEffect
+    from .network import StationNetwork
+    from .sky import Sky
+    from .surroundings import Cases
+
+    Array = NDArray[np.float64]
+
+NOISE_LEVELS = 50
+BATCH = 65_536  # spots that a network reads at once
+
+
+@dataclass(frozen=True)
+class StationLayers:
+    """All layers of a model, whichever of them there are.
+
+    Parameters
+    ----------
+    power : Power
+        Between raw and transformed units.
+    climate : Climate
+        Usual level of the network.
+    place : PlaceEffect
+        Lasting effect of places.
+    around : Surroundings
+        Kriging, and how spots are described.
+    local : LocalSpread
+        Of the kriging spread.
+    members : list of PointFormer
+        Corrections of mean and spread; empty where not kept.
+    denoiser : PointDenoiser, optional
+        Diffusion of the residual.
+    shape : tuple of float
+        Of standardised errors, see `SiteForecast`.
+    memory : ErrorMemory
+        Of errors from step to step.
+    reach_km : float
+        Farther from the nearest station that reported, stated errors were never checked.
+    waves, chain, step_ns : int
+        Waves of random fields, network calls per draw, and the step.
+    """
+
+    power: Power
+    climate: Climate
+    place: PlaceEffect
+    around: Surroundings
+    local: LocalSpread = field(default_factory=LocalSpread)
+    members: list[PointFormer] = field(default_factory=list)
+    denoiser: PointDenoiser | None = None
+    shape: tuple[float, ...] = ()
+    memory: ErrorMemory = field(default_factory=ErrorMemory)
+    reach_km: float = np.inf
+    waves: int = 512
+    chain: int = 8
+    step_ns: int = 3_600_000_000_000
+
+    @property
+    def history(self) -> int:
+        """Steps before a map that can change it."""
+        from .surroundings import MEMORY
+
+        return MEMORY + max(self.around.kriging.lags)
+
+    def readings(self, network: StationNetwork, km: Array, sky: Sky, terrain: Array) -> Readings:
+        """Return a network in the units of the model; `km` and `terrain` are of its stations."""
+        centre, lasting = self.climate.at(network.times), self.lasting(km, terrain)
+        z = self.power.forward(network.values) - centre[:, None] - lasting
+        return Readings(z, centre, km, sky, terrain, lasting)
+
+    def lasting(self, km: Array, terrain: Array) -> Array:
+        """Return the lasting effect (P,) of places (P, 2) with covariates (P, C)."""
+        return self.place.at(np.concatenate([km, terrain], axis=1))
+
+    @torch.no_grad()
+    def moments(
+        self, cases: Cases, members: list[PointFormer] | None = None
+    ) -> tuple[Array, Array]:
+        """Return location and scale (n,) of cases in transformed units."""
+        scale = cases.spread * self.local.factor(cases.query)
+        chosen = self.members if members is None else members
+        if not chosen:
+            return cases.mean.numpy(), scale.numpy()
+        shift, log_factor = _corrections(chosen, cases)
+        return (cases.mean + scale * shift).numpy(), (scale * torch.exp(log_factor)).numpy()
+
+    def forecast(
+        self,
+        readings: Readings,
+        times: NDArray[np.datetime64],
+        frames: NDArray[np.int64],
+        sites: Array,
+        terrain: Array,
+        *,
+        draws: range = range(0),
+        seed: int = 0,
+        progress: Progress = silent,
+    ) -> SiteForecast:
+        """Return the forecast of `sites` (Q, 2) in km at `frames`, with `draws` if there are any."""
+        shape = (len(frames), len(sites))
+        location, scale = np.empty(shape), np.empty(shape)
+        drawn = np.empty((len(draws), *shape), np.float32) if len(draws) else None
+        lasting, done = self.lasting(sites, terrain), 0
+        for part, cases in self.around.of_sites(readings, frames, sites, terrain, lasting):
+            rows = slice(done, done + len(part))
+            found = self.moments(cases)
+            location[rows], scale[rows] = (array.reshape(len(part), -1) for array in found)
+            if drawn is not None:
+                noise = self.noise.draw(readings, times, part, sites, draws, seed)
+                drawn[:, rows] = self.drawn(noise, cases, location[rows], scale[rows])
+            done += len(part)
+            progress(done, len(frames), "mapping")
+        distance = nearest_km(readings, frames, sites)
+        return SiteForecast(
+            times[frames], location, scale, self.power, self.shape, drawn, distance,
+            distance <= self.reach_km,
+        )  # fmt: skip
+
+    @property
+    def noise(self) -> SpotNoise:
+        """Noise of the draws."""
+        return SpotNoise(
+            self.around.kriging, self.memory, self.around.unit_km, self.waves, self.step_ns
+        )
+
+    def drawn(
+        self, noise: NDArray[np.float32], cases: Cases, location: Array, scale: Array
+    ) -> NDArray[np.float32]:
+        """Return draws (K, m, Q) in raw units from standard normal `noise` (K, m, Q)."""
+        if self.denoiser is None:
+            levels = np.clip(ndtr(noise.astype(np.float64)), 1e-9, 1 - 1e-9)
+            residual = standard_quantile(levels, self.shape)
+        else:
+            residual = self.denoised(noise.reshape(len(noise), -1), cases).reshape(noise.shape)
+        return self.power.inverse(location + scale * residual).astype(np.float32)
+
+    @torch.no_grad()
+    def denoised(self, noise: NDArray[np.float32], cases: Cases) -> Array:
+        """Return residuals (K, n) that diffusion makes of `noise` (K, n), in spreads."""
+        assert self.denoiser is not None
+        network, process = self.denoiser, diffusion_process()
+        found = np.empty(noise.shape)
+        spots = torch.arange(noise.shape[1]).split(max(1, BATCH // len(noise)))
+        for rows in spots:
+            known = conditions(self.members, cases.only(rows)).repeat(len(noise), 1)
+            start = torch.as_tensor(noise[:, rows.numpy()].reshape(-1, 1))
+
+            def denoise(x: Tensor, index: Tensor, known: Tensor = known) -> Tensor:
+                return process.denoise(lambda y, level: network(y, level, known), x, index)
+
+            clean = ddim(denoise, start, process.levels, steps=self.chain)
+            found[:, rows.numpy()] = clean.reshape(len(noise), -1).numpy()
+        return found
+
+    def bare(self) -> StationLayers:
+        """Return kriging with its local spread alone."""
+        return replace(self, members=[], denoiser=None)
+
+
+def diffusion_process() -> Diffusion:
+    """Return the diffusion of residuals."""
+    return Diffusion(noise_levels(NOISE_LEVELS), "v")
+
+
+@torch.no_grad()
+def conditions(members: list[PointFormer], cases: Cases) -> Tensor:
+    """Return what the diffusion layer knows of spots (n, C): query, and features of a member."""
+    if not members:
+        return cases.query
+    features = members[0].encode(cases.tokens, cases.seen, cases.query)
+    return torch.cat([cases.query, features], dim=1)
+
+
+def _corrections(members: list[PointFormer], cases: Cases) -> tuple[Tensor, Tensor]:
+    """Return the members' mean shift and log factor (n,), in batches."""
+    found = []
+    for rows in torch.arange(len(cases.mean)).split(BATCH // 4):
+        part = cases.only(rows)
+        pairs = [member(part.tokens, part.seen, part.query) for member in members]
+        found.append(torch.stack([torch.stack(pair) for pair in pairs]).mean(dim=0))
+    both = torch.cat(found, dim=1).double()
+    return both[0], both[1]
+
+
+def nearest_km(readings: Readings, frames: NDArray[np.int64], sites: Array) -> Array:
+    """Return the distance (m, Q) to the nearest station that reported; infinite if none did."""
+    apart = np.linalg.norm(sites[:, None] - readings.km[None], axis=-1)  # (Q, S)
+    order = np.argsort(apart, axis=1, kind="stable")
+    found = np.full((len(frames), len(sites)), np.inf)
+    for row, frame in enumerate(frames):
+        seen = np.isfinite(readings.anomalies[frame])[order]  # (Q, S), nearest first
+        first = seen.argmax(axis=1)
+        nearest = order[np.arange(len(sites)), first]
+        found[row] = np.where(seen.any(axis=1), apart[np.arange(len(sites)), nearest], np.inf)
+    return found
+
+
+def normal_scores(errors: Array, shape: tuple[float, ...]) -> Array:
+    """Return standardised `errors` as standard normal numbers, by their shape; NaN stays."""
+    from scipy.special import ndtri
+
+    levels = np.clip(standard_cdf(errors, shape), LEVELS[0] / 2, 1 - LEVELS[0] / 2)
+    return np.where(np.isfinite(errors), ndtri(levels), np.nan)

@@ -1,0 +1,464 @@
+"""StationDiffRecon: the estimator for those who have stations and nothing else."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+
+from .. import __version__
+from ..calendar import Calendar
+from ..errors import GridMismatch, InvalidParameter, NotFitted
+from ..features import Features
+from ..grid import NestedGrid
+from ..memory import check_maps
+from ..progress import Progress, silent
+from ..scaling import propose_kind
+from ..variable import Variable
+from .maps import maps_of
+from .network import PointColumns, StationNetwork
+from .places import Places, centres
+from .quality import cleaned
+from .settings import StationSettings, station_preset
+from .terrain import Terrain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import xarray as xr
+    from numpy.typing import NDArray
+
+    from ..covariates import Covariates
+    from ..points import PointTable
+    from .forecast import SiteForecast
+    from .layers import StationLayers
+    from .sky import Sky
+    from .surroundings import Readings
+
+    Array = NDArray[np.float64]
+    Log = Callable[[str], None]
+
+FORM = "stations"
+KINDS = ("real", "positive")
+
+
+def quiet(sentence: str) -> None:
+    """Take a sentence and tell nobody."""
+
+
+class StationDiffRecon:
+    """Maps with honest errors from fixed stations alone; no complete fine truth is needed.
+
+    Kriging in space and time at the stations' true positions, a spread that follows how far
+    kriging has just been off around, attention between stations that corrects both, and diffusion
+    of the residual. Everything is learned by hiding whole stations; every layer is kept only if
+    it gains on hidden stations of later steps. The relative of `DiffRecon` for incomplete truth:
+    as a coarse average of stations is the truth of no cell, both stages are one.
+
+    Parameters
+    ----------
+    preset : {"default", "tiny"}
+        Named settings.
+    settings : StationSettings, optional
+        Own settings, in place of a preset.
+    seed : int
+        Of everything random in fitting.
+    device : {"auto", "cpu", "cuda"}
+        Kept for symmetry with `DiffRecon`; these networks are small and run on the processor.
+
+    Attributes
+    ----------
+    variable : Variable
+        What the model is about; known, as all below, after `fit` or `load`.
+    kind : {"real", "positive"}
+        What values can be.
+    trained : dict
+        Start and end of training and validation, as ISO times.
+    verdicts : list of str
+        What validation decided about every layer.
+    columns : PointColumns or None
+        How the training file named its columns.
+    label : {"start", "end"}
+        Which end of its interval a stamp marks.
+    """
+
+    def __init__(
+        self,
+        *,
+        preset: str = "default",
+        settings: StationSettings | None = None,
+        seed: int = 0,
+        device: str = "auto",
+    ) -> None:
+        self.settings = settings or station_preset(preset)
+        self.seed = seed
+        self.device = device
+        self._layers: StationLayers | None = None
+
+    # --- fit -----------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        points: PointTable | StationNetwork,
+        grid: NestedGrid,
+        *,
+        freq: str = "1h",
+        calendar_tz: str = "UTC",
+        label: Literal["start", "end"] = "start",
+        kind: str | None = None,
+        until: str | None = None,
+        external: Covariates | None = None,
+        country: str | None = None,
+        pretrain: xr.Dataset | None = None,
+        columns: PointColumns | None = None,
+        max_minutes: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        progress: Progress = silent,
+        log: Log = quiet,
+    ) -> Self:
+        """Fit to readings of fixed stations.
+
+        Parameters
+        ----------
+        points : PointTable or StationNetwork
+            Readings; a table is cut into steps of `freq`.
+        grid : NestedGrid
+            Of the maps; stations up to its own size away from it are used.
+        freq, calendar_tz, label
+            As in `bin_points`; read from a network that has them.
+        kind : {"real", "positive"}, optional
+            What values can be; proposed from the values by default.
+        until : str, optional
+            End of training and validation (exclusive).
+        external : Covariates, optional
+            Weather per time (with ``wind_u`` and ``wind_v`` readings of the past drift), maps of
+            elevation or land use.
+        country : str, optional
+            Country code of the public holidays.
+        pretrain : Dataset, optional
+            Fine-level cube of a complete history (a reanalysis, a transport model): networks learn
+            first from its cells, as if they were stations.
+        columns : PointColumns, optional
+            Names in the file, kept for later files.
+        max_minutes : float, optional
+            Training of networks stops in time for this.
+        clock : callable
+            Seconds that count for it.
+        progress, log : callable
+            Told of every step, and of every decision in one sentence.
+
+        Returns
+        -------
+        StationDiffRecon
+            Itself.
+
+        Raises
+        ------
+        NoObservations
+            If there are fewer than three stations, or too few steps.
+        InvalidParameter
+            If stations move, or values contradict the kind.
+        """
+        from .fitting import StationFitting
+        from .pretraining import pretrained
+
+        began = clock()
+        network = self._network(points, grid, freq, calendar_tz, label)
+        self.variable = Variable(
+            network.value, grid, network.freq, network.calendar_tz, "mean",
+            {"units": network.units} if network.units else {},
+        )  # fmt: skip
+        if until:
+            network = network.between(network.times[0], self.variable.instant(until))
+        self.kind = self._kind(network, kind)
+        network, _ = cleaned(network, self.kind)
+        self.columns, self.label = columns, label
+        calendar = Calendar.seen_in(network.times, tz=network.calendar_tz, country=country)
+        self.features = Features.of(external, network.times)
+        self.terrain = Terrain.of(external, grid)
+        deadline = None if max_minutes is None else began + 60 * max_minutes
+        fitting = StationFitting(
+            network, Places.of(grid).km(network.x, network.y),
+            self.terrain.at(external, grid, network.x, network.y),
+            self._sky(calendar, external, network.times), calendar, self._power(), self.settings,
+            self.seed, deadline=deadline, clock=clock, progress=progress, log=log,
+        )  # fmt: skip
+        if pretrain is not None and self.settings.network:
+            fitting.pretrained = pretrained(fitting, pretrain, self.features, external)
+        self._layers = fitting.run()
+        self.verdicts = [verdict.sentence() for verdict in fitting.verdicts]
+        self.trained = fitting.split.spans(network.times)
+        self.data_fingerprint = network.fingerprint()
+        self.n_stations = len(network.names)
+        self._seal()
+        return self
+
+    # --- use -----------------------------------------------------------------------------------
+
+    def reconstruct(
+        self,
+        points: PointTable | StationNetwork,
+        *,
+        samples: int = 0,
+        seed: int = 0,
+        times: tuple[str, str] | None = None,
+        external: Covariates | None = None,
+        exceed: tuple[float, ...] = (),
+        keep_draws: bool = False,
+        progress: Progress = silent,
+        log: Log = quiet,
+    ) -> xr.Dataset:
+        """Return complete fine maps of readings.
+
+        Parameters
+        ----------
+        points : PointTable or StationNetwork
+            Readings; those before the first step mapped serve as history.
+        samples : int
+            Draws of the ensemble; mean, spread and quantiles do not depend on it.
+        seed : int
+            Of the draws.
+        times : tuple of str, optional
+            First and last time (inclusive) to map.
+        external : Covariates, optional
+            The features that the model was fitted with.
+        exceed : tuple of float
+            Thresholds whose probability of exceedance is mapped, in the unit of the values.
+        keep_draws : bool
+            Return the draws as ``<value>_draws``.
+        progress, log : callable
+            Told of every step, and of every decision in one sentence.
+
+        Returns
+        -------
+        Dataset
+            ``<value>`` (conditional mean), ``_std``, ``_q05``, ``_q25``, ``_q50``, ``_q75``,
+            ``_q95``, ``_n_obs``, ``_distance`` (km to the nearest station that reported),
+            ``_information`` (0 where that is farther than stated errors were ever checked), and
+            ``_exceed_35`` and so on.
+        """
+        layers = self._fitted()
+        network = self._given(points)
+        frames = self.variable.frames(network.times, times)
+        kept = samples if keep_draws else 0
+        check_maps(len(frames), self.grid.fine_shape, kept)
+        x, y = centres(self.grid)
+        readings = self._readings(network, external)
+        found = layers.forecast(
+            readings, network.times, frames, Places.of(self.grid).cells_km(self.grid),
+            self.terrain.at(external, self.grid, x, y), draws=range(kept), seed=seed,
+            progress=progress,
+        )  # fmt: skip
+        return maps_of(
+            found, self.variable, network, frames, exceed=exceed,
+            attrs=self._attrs(frames, samples=samples, seed=seed),
+        )  # fmt: skip
+
+    def at(
+        self,
+        points: PointTable | StationNetwork,
+        x: Array,
+        y: Array,
+        *,
+        times: tuple[str, str] | None = None,
+        external: Covariates | None = None,
+        samples: int = 0,
+        seed: int = 0,
+        progress: Progress = silent,
+        log: Log = quiet,
+    ) -> SiteForecast:
+        """Return the forecast of what stations would read at `x`, `y` in the grid's CRS.
+
+        The other parameters are those of `reconstruct`; the same seed gives the same draws as in
+        the maps.
+        """
+        layers = self._fitted()
+        network = self._given(points)
+        frames = self.variable.frames(network.times, times)
+        x, y = np.atleast_1d(np.asarray(x, float)), np.atleast_1d(np.asarray(y, float))
+        return layers.forecast(
+            self._readings(network, external), network.times, frames,
+            Places.of(self.grid).km(x, y), self.terrain.at(external, self.grid, x, y),
+            draws=range(samples), seed=seed, progress=progress,
+        )  # fmt: skip
+
+    # --- files ---------------------------------------------------------------------------------
+
+    def save(self, path: str | Path) -> None:
+        """Write the model directory, whole or not at all."""
+        from ..store import write
+
+        self._fitted()
+        write(path, self._config, self._arrays)
+
+    def info(self) -> dict[str, Any]:
+        """Return what the model is, as JSON types."""
+        layers = self._fitted()
+        return {
+            "form": FORM, "value": self.value, "units": self.variable.attrs.get("units", ""),
+            "aggregation": "mean", "kind": self.kind, "freq": self.freq,
+            "calendar_tz": self.calendar_tz, "grid": str(self.grid),
+            "preset": self.settings.preset, "stations": self.n_stations, **self.trained,
+            "history": self.history, "reach_km": round(layers.reach_km, 1),
+            "verdicts": self.verdicts,
+            "external_features": [*self.features.names, *self.terrain.names],
+            "data_fingerprint": self.data_fingerprint, "model_hash": self.model_hash,
+            "geodiffrecon_version": self.version, "seed": self.seed,
+        }  # fmt: skip
+
+    @classmethod
+    def _from_parts(cls, config: dict[str, Any], arrays: dict[str, Any], device: str) -> Self:
+        from ..store import model_hash
+        from . import store
+
+        about = config["about"]
+        model = cls(
+            settings=StationSettings.from_dict(config["settings"]), seed=about["seed"],
+            device=device,
+        )  # fmt: skip
+        for name in ("trained", "verdicts", "data_fingerprint", "version", "kind", "label",
+                     "n_stations"):  # fmt: skip
+            setattr(model, name, about[name])
+        model.variable = Variable.from_dict(about["variable"])
+        model.features = Features(**{k: tuple(v) for k, v in about["features"].items()})
+        model.terrain = Terrain(**{k: tuple(v) for k, v in about["terrain"].items()})
+        model.columns = PointColumns(**about["columns"]) if about["columns"] else None
+        model._layers = store.unpack(config["layers"], arrays, model.settings)
+        model._config, model._arrays = config, arrays
+        model.model_hash = model_hash(config, arrays)
+        return model
+
+    @property
+    def grid(self) -> NestedGrid:
+        """Coarse and fine grid."""
+        return self.variable.grid
+
+    @property
+    def value(self) -> str:
+        """Name of the variable."""
+        return self.variable.name
+
+    @property
+    def aggregation(self) -> str:
+        """How fine values make a coarse one: always by their mean."""
+        return self.variable.aggregation
+
+    @property
+    def freq(self) -> str:
+        """Step of the maps."""
+        return self.variable.freq
+
+    @property
+    def calendar_tz(self) -> str:
+        """Time zone in which days are cut."""
+        return self.variable.calendar_tz
+
+    @property
+    def history(self) -> int:
+        """Steps before a map that can change it."""
+        return self._fitted().history
+
+    # --- inside --------------------------------------------------------------------------------
+
+    def _fitted(self) -> StationLayers:
+        if self._layers is None:
+            raise NotFitted(
+                "The model is not fitted; call fit(points, grid) or load a model first."
+            )
+        return self._layers
+
+    def _network(
+        self,
+        points: PointTable | StationNetwork,
+        grid: NestedGrid,
+        freq: str,
+        calendar_tz: str,
+        label: Literal["start", "end"],
+        least: int = 3,
+    ) -> StationNetwork:
+        if isinstance(points, StationNetwork):
+            return points
+        return StationNetwork.of(
+            points, grid, freq=freq, calendar_tz=calendar_tz, label=label, least=least
+        )
+
+    def _given(self, points: PointTable | StationNetwork) -> StationNetwork:
+        """Return readings as the model takes them: cleaned, silent stations left out, in order."""
+        network = self._network(
+            points,
+            self.grid,
+            self.freq,
+            self.calendar_tz,
+            self.label,
+            least=0,  # type: ignore[arg-type]
+        )
+        if network.freq != self.freq:
+            raise GridMismatch(
+                f"The readings have steps of {network.freq}, the model of {self.freq}; cut them "
+                f"with freq {self.freq}."
+            )
+        network, _ = cleaned(network, self.kind)
+        return network.canonical()
+
+    def _readings(self, network: StationNetwork, external: Covariates | None) -> Readings:
+        layers = self._fitted()
+        return layers.readings(
+            network, Places.of(self.grid).km(network.x, network.y),
+            self._sky(layers.climate.calendar, external, network.times),
+            self.terrain.at(external, self.grid, network.x, network.y),
+        )  # fmt: skip
+
+    def _sky(
+        self, calendar: Calendar, external: Covariates | None, times: NDArray[np.datetime64]
+    ) -> Sky:
+        from .sky import Sky
+
+        return Sky.of(
+            calendar, self.features, external, times, weather=self.settings.weather,
+            wind=self.settings.wind,
+        )  # fmt: skip
+
+    def _kind(self, network: StationNetwork, asked: str | None) -> str:
+        known = network.values[np.isfinite(network.values)]
+        # a few impossible readings do not make a concentration signed
+        usual = known[known >= 0] if (known < 0).mean() < 0.05 else known
+        kind = asked or propose_kind(usual, "mean")
+        if kind not in KINDS:
+            raise InvalidParameter(f"kind must be real or positive for stations, not {kind!r}.")
+        return kind
+
+    def _power(self) -> Any:
+        from .forecast import Power
+
+        return Power(0.5) if self.kind == "positive" else Power(1.0, signed=True)
+
+    def _attrs(self, frames: NDArray[np.int64], *, samples: int, seed: int) -> dict[str, Any]:
+        return {
+            "geodiffrecon_version": __version__, "model_hash": self.model_hash,
+            "data_fingerprint": self.data_fingerprint, "seed": seed, "samples": samples,
+            "history_used": int(min(frames[0], self.history)),
+        }  # fmt: skip
+
+    def _seal(self) -> None:
+        """Fix JSON and hash, so that the model in memory is the one that is saved."""
+        from ..store import model_hash
+        from . import store
+
+        layers = self._fitted()
+        store.settle(layers)
+        config, self._arrays = store.pack(layers)
+        self.version = __version__
+        about = {
+            "variable": self.variable.to_dict(), "features": asdict(self.features),
+            "terrain": asdict(self.terrain), "trained": self.trained, "verdicts": self.verdicts,
+            "columns": asdict(self.columns) if self.columns else None, "label": self.label,
+            "kind": self.kind, "data_fingerprint": self.data_fingerprint,
+            "n_stations": self.n_stations, "version": __version__, "seed": self.seed,
+        }  # fmt: skip
+        self._config = {
+            "form": FORM, "settings": self.settings.to_dict(), "layers": config, "about": about,
+        }  # fmt: skip
+        self.model_hash = model_hash(self._config, self._arrays)

@@ -1,0 +1,135 @@
+"""Station models as JSON and arrays, and back; nothing that is loaded is ever executed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..calendar import Calendar
+from ..errors import IncompatibleModel
+from .climate import Climate, PlaceEffect
+from .forecast import Power
+from .kernel import StationKernel
+from .kriging import StationKriging
+from .layers import StationLayers
+from .memory import ErrorMemory
+from .spread import LocalSpread
+from .surroundings import Surroundings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from .settings import StationSettings
+
+    Arrays = dict[str, NDArray[Any]]
+
+
+def pack(layers: StationLayers) -> tuple[dict[str, Any], Arrays]:
+    """Return the JSON part and the arrays of fitted layers."""
+    arrays: Arrays = {
+        "climate": layers.climate.coefficients, "place.centre": layers.place.centre,
+        "place.width": layers.place.width, "place.coefficients": layers.place.coefficients,
+    }  # fmt: skip
+    for name, network in _networks(layers):
+        for key, tensor in network.state_dict().items():
+            arrays[f"{name}.{key}"] = tensor.detach().numpy()
+    around = layers.around
+    config = {
+        "power": asdict(layers.power), "calendar": asdict(layers.climate.calendar),
+        "lags": list(around.kriging.lags), "unit_km": around.unit_km, "level": list(around.level),
+        "local": asdict(layers.local), "shape": list(layers.shape),
+        "memory": asdict(layers.memory), "reach_km": layers.reach_km,
+        "waves": layers.waves, "chain": layers.chain, "step_ns": layers.step_ns,
+        "members": [_sizes(layers)] * len(layers.members), "denoiser": _conditions(layers),
+    }  # fmt: skip
+    return config, arrays
+
+
+def unpack(config: Mapping[str, Any], arrays: Arrays, settings: StationSettings) -> StationLayers:
+    """Rebuild the layers that `pack` took apart.
+
+    Raises
+    ------
+    IncompatibleModel
+        If arrays are missing or do not fit.
+    """
+    from ..networks.points import PointDenoiser, PointFormer
+
+    try:
+        kernel = StationKernel()
+        _fill(kernel, "kernel", arrays)
+        around = Surroundings(
+            StationKriging(kernel, tuple(config["lags"])), config["unit_km"],
+            tuple(config["level"]), settings.neighbours,
+        )  # fmt: skip
+        layers = StationLayers(
+            Power(**config["power"]), Climate(Calendar(**config["calendar"]), arrays["climate"]),
+            PlaceEffect(*(arrays[f"place.{p}"] for p in ("centre", "width", "coefficients"))),
+            around, LocalSpread(**_tuples(config["local"])), shape=tuple(config["shape"]),
+            memory=ErrorMemory(**_tuples(config["memory"])), reach_km=config["reach_km"],
+            waves=config["waves"], chain=config["chain"], step_ns=config["step_ns"],
+        )  # fmt: skip
+        for number, sizes in enumerate(config["members"]):
+            member = PointFormer(**sizes, width=settings.width, heads=settings.heads)
+            layers.members.append(member)
+            _fill(member, f"members.{number}", arrays)
+        if config["denoiser"] is None:
+            return layers
+        denoiser = PointDenoiser(conditions=config["denoiser"])
+        _fill(denoiser, "denoiser", arrays)
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise IncompatibleModel(
+            f"The station model does not fit its settings ({error}); fit it again."
+        ) from error
+    return replace(layers, denoiser=denoiser)
+
+
+def settle(layers: StationLayers) -> None:
+    """Leave all networks ready to be used, without gradients or dropout."""
+    for _, network in _networks(layers):
+        network.eval().requires_grad_(False)
+
+
+def _networks(layers: StationLayers) -> list[tuple[str, nn.Module]]:
+    found: list[tuple[str, nn.Module]] = [("kernel", layers.around.kriging.kernel)]
+    found += [(f"members.{i}", member) for i, member in enumerate(layers.members)]
+    if layers.denoiser is not None:
+        found.append(("denoiser", layers.denoiser))
+    return found
+
+
+def _sizes(layers: StationLayers) -> dict[str, int]:
+    if not layers.members:
+        return {}
+    first = layers.members[0]
+    tokens, queries = first.token[0], first.query[0]
+    return {"tokens": tokens.in_features, "queries": queries.in_features}  # type: ignore[dict-item]
+
+
+def _conditions(layers: StationLayers) -> int | None:
+    if layers.denoiser is None:
+        return None
+    entering = layers.denoiser.layers[0].in_features
+    return int(entering) - 1 - 2 * layers.denoiser.WAVES  # type: ignore[arg-type]
+
+
+def _fill(network: nn.Module, name: str, arrays: Arrays) -> None:
+    import torch
+
+    prefix = f"{name}."
+    state = {
+        key.removeprefix(prefix): torch.from_numpy(np.array(array))
+        for key, array in arrays.items()
+        if key.startswith(prefix)
+    }
+    network.load_state_dict(state)
+    network.eval().requires_grad_(False)
+
+
+def _tuples(stored: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) for key, value in stored.items()}

@@ -1,0 +1,316 @@
+"""What a network and the local spread read about a spot: the readings around it, never its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .kriging import StationKriging, residuals_without
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from .sky import Sky
+
+    Array = NDArray[np.float64]
+
+MEMORY = 24  # steps back over which residuals are averaged
+PAIRS = 8_000_000  # residuals of pairs of stations that are held at once
+LIMIT = 6.0  # standardised readings beyond it are cut
+FAR = 1e4
+SPREAD_COLUMNS = 3  # first columns of a query, which the local spread reads
+OWN_COLUMNS = 11  # columns of a query before the context of its time and place
+
+
+@dataclass(frozen=True)
+class Cases:
+    """Spots to be described, each with the stations around it.
+
+    Parameters
+    ----------
+    tokens : float32, shape (n, K, F)
+        What is known of the nearest stations.
+    seen : bool, shape (n, K)
+        Whether they reported.
+    query : float32, shape (n, G)
+        What is known of the spot: first what the local spread reads.
+    mean, spread : float64, shape (n,)
+        Of kriging, in transformed units.
+    """
+
+    tokens: Tensor
+    seen: Tensor
+    query: Tensor
+    mean: Tensor
+    spread: Tensor
+
+    def only(self, rows: Tensor) -> Cases:
+        """Return some rows."""
+        return Cases(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+
+    @classmethod
+    def joined(cls, parts: list[Cases]) -> Cases:
+        """Return the rows of all `parts`."""
+        names = cls.__dataclass_fields__
+        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+
+
+@dataclass(frozen=True)
+class Readings:
+    """A network in the units of the model.
+
+    Parameters
+    ----------
+    anomalies : array (T, S)
+        Transformed, less climate and the lasting effect of places; NaN where missing.
+    centre : array (T,)
+        Climate of the network at each step.
+    km : array (S, 2)
+        Positions.
+    sky : Sky
+        Weather and calendar of every step.
+    terrain : array (S, C)
+        Standardised covariates of the stations' places.
+    lasting : array (S,)
+        Lasting effect of the stations' places.
+    """
+
+    anomalies: Array
+    centre: Array
+    km: Array
+    sky: Sky
+    terrain: Array
+    lasting: Array
+
+    def hiding(self, keep: NDArray[np.bool_]) -> Readings:
+        """Return the readings of the stations that are kept."""
+        return replace(
+            self, anomalies=self.anomalies[:, keep], km=self.km[keep],
+            terrain=self.terrain[keep], lasting=self.lasting[keep],
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """How spots are described, with what was measured in training.
+
+    Parameters
+    ----------
+    kriging : StationKriging
+        The prior.
+    unit_km : float
+        Usual distance of a station to its nearest ones.
+    level : tuple of float
+        Mean and spread of the anomalies in training.
+    neighbours : int
+        Nearest stations that are described.
+    """
+
+    kriging: StationKriging
+    unit_km: float
+    level: tuple[float, float]
+    neighbours: int
+
+    @classmethod
+    def of(cls, kriging: StationKriging, readings: Readings, neighbours: int) -> Surroundings:
+        """Measure the scales of a network."""
+        apart = np.linalg.norm(readings.km[:, None] - readings.km[None], axis=-1)
+        np.fill_diagonal(apart, np.inf)
+        nearest = np.sort(apart, axis=1)[:, : min(3, len(apart) - 1)]
+        unit = max(float(np.median(nearest.mean(axis=1))), 1e-3)
+        known = readings.anomalies[np.isfinite(readings.anomalies)]
+        return cls(kriging, unit, (float(known.mean()), max(float(known.std()), 1e-6)), neighbours)
+
+    def of_stations(
+        self, readings: Readings, frames: NDArray[np.int64]
+    ) -> Iterator[tuple[NDArray[np.int64], Cases]]:
+        """Yield frames (m,) and the cases (m S) of their stations, each hidden from all it reads."""
+        count = len(readings.km)
+        near = _nearest(readings.km, readings.km, self.neighbours, hide_self=True)
+        for part in _runs(frames, max(1, PAIRS // count**2 - MEMORY)):
+            window = self.kriging.window(readings.anomalies, readings.km, part, readings.sky.way)
+            with torch.no_grad():
+                mean, spread = self.kriging.leave_one_out(window)
+            past = np.arange(part[0] - MEMORY, part[-1] + 1)
+            residual = self._residuals(readings, past)  # (m + MEMORY, S, S)
+            gathered = residual.gather(2, near.expand(len(past), -1, -1))
+            terrain = torch.as_tensor(readings.terrain)
+            cases = self._described(
+                readings, part, readings.km, near, gathered, mean, spread, terrain
+            )
+            back = torch.as_tensor(readings.lasting + readings.centre[part][:, None])
+            yield part, replace(cases, mean=cases.mean + back.reshape(-1))
+
+    def of_sites(
+        self,
+        readings: Readings,
+        frames: NDArray[np.int64],
+        sites: Array,
+        terrain: Array,
+        lasting: Array,
+    ) -> Iterator[tuple[NDArray[np.int64], Cases]]:
+        """Yield frames (m,) and the cases (m Q) of `sites` (Q, 2), which are no stations."""
+        near = _nearest(sites, readings.km, self.neighbours, hide_self=False)
+        rows = max(1, PAIRS // (len(sites) * near.shape[1] * 4))
+        for part in _runs(frames, rows):
+            mean, spread = self.kriging.predict(
+                readings.anomalies, readings.km, part, sites, readings.sky.way
+            )
+            past = np.arange(part[0] - MEMORY, part[-1] + 1)
+            own = self._own_residuals(readings, past)  # (m + MEMORY, S)
+            gathered = own[:, near]
+            cases = self._described(
+                readings, part, sites, near, gathered,
+                torch.as_tensor(mean), torch.as_tensor(spread), torch.as_tensor(terrain),
+            )  # fmt: skip
+            back = torch.as_tensor(lasting + readings.centre[part][:, None])
+            yield part, replace(cases, mean=cases.mean + back.reshape(-1))
+
+    def _residuals(self, readings: Readings, rows: NDArray[np.int64]) -> Tensor:
+        alone = StationKriging(self.kriging.kernel, (0,))
+        window = alone.window(readings.anomalies, readings.km, rows, None)
+        return residuals_without(alone, window)
+
+    @torch.no_grad()
+    def _own_residuals(self, readings: Readings, rows: NDArray[np.int64]) -> Tensor:
+        """Return the standardised leave-one-out residuals (n, S) of the current step alone."""
+        alone = StationKriging(self.kriging.kernel, (0,))
+        window = alone.window(readings.anomalies, readings.km, rows, None)
+        mean, spread = alone.leave_one_out(window)
+        return (window.values - mean) / spread * window.seen
+
+    def _described(
+        self,
+        readings: Readings,
+        frames: NDArray[np.int64],
+        sites: Array,
+        near: Tensor,
+        residual: Tensor,
+        mean: Tensor,
+        spread: Tensor,
+        terrain: Tensor,
+    ) -> Cases:
+        """Return the cases of (m, Q) spots; `residual` (MEMORY + m, Q, K) begins earlier."""
+        place = _Place.of(sites, readings.km, near, self.unit_km)
+        now = _gathered(readings.anomalies, frames, near)  # (m, Q, K)
+        seen = torch.isfinite(now)
+        residual = residual.clamp(-LIMIT, LIMIT)
+        was_seen = _gathered(
+            readings.anomalies, np.arange(frames[0] - MEMORY, frames[-1] + 1), near
+        )
+        bias, power = _recent(residual, torch.isfinite(was_seen))
+        before, current = residual[MEMORY - 1 : -1], residual[MEMORY:]
+        width = spread[..., None]
+        parts = [((now - mean[..., None]) / width).nan_to_num().clamp(-LIMIT, LIMIT)]
+        for lag in (1, 3):
+            change = now - _gathered(readings.anomalies, frames - lag, near)
+            parts.append((change / width).nan_to_num().clamp(-LIMIT, LIMIT))
+        upwind = readings.sky.upwind(frames, place.towards)  # (m, Q, K)
+        away = [part.expand(seen.shape) for part in (*place.offset, place.log)]
+        tokens = [*away, *parts, current, before, bias, power.sqrt(), upwind]
+        slope = torch.as_tensor(readings.terrain)[near] - terrain[:, None]  # (Q, K, C)
+        tokens += [part.expand(seen.shape) for part in slope.unbind(-1)]
+        query = self._query(readings, frames, place, seen, mean, spread, (current, before, power))
+        context = torch.as_tensor(readings.sky.context[frames])[:, None]
+        context = context.expand(-1, query.shape[1], -1)
+        query = torch.cat([query, context, terrain.expand(len(frames), -1, -1)], dim=-1)
+        return Cases(
+            torch.stack(tokens, -1).flatten(0, 1).float(), seen.flatten(0, 1),
+            query.flatten(0, 1).float(), mean.flatten().double(), spread.flatten().double(),
+        )  # fmt: skip
+
+    def _query(
+        self,
+        readings: Readings,
+        frames: NDArray[np.int64],
+        place: _Place,
+        seen: Tensor,
+        mean: Tensor,
+        spread: Tensor,
+        residuals: tuple[Tensor, Tensor, Tensor],
+    ) -> Tensor:
+        """Return the columns (m, Q, OWN_COLUMNS) that need nothing but readings."""
+        current, before, power = residuals
+        shares = torch.exp(-place.apart / (2 * self.unit_km)) * seen
+        centre, width = self.level
+        size = torch.log(spread / width)
+        level = (mean - centre) / width
+        far = torch.where(seen, place.apart.expand(seen.shape), torch.tensor(FAR)).amin(-1)
+        now = torch.as_tensor(readings.anomalies[frames])
+        known = torch.isfinite(now)
+        count = known.sum(-1)
+        usual = now.nan_to_num().sum(-1) / count.clamp_min(1)
+        around = ((now - usual[:, None]).nan_to_num() ** 2).sum(-1) / count.clamp_min(1)
+        frame = [
+            (usual - centre) / width, (around.sqrt() - width) / width, count / known.shape[1] - 1.0,
+        ]  # fmt: skip
+        columns = [
+            torch.log(_local(shares, current**2, 1.0)), torch.log(_local(shares, power, 1.0)),
+            torch.log((current**2 * seen).sum(-1) + 3) - torch.log(seen.sum(-1) + 3.0),
+            torch.log(_local(shares, before**2, 1.0)), _local(shares, current, 0.0),
+            size, level, torch.log1p(2 * far / self.unit_km) - 1,
+            *(part[:, None].expand(size.shape) for part in frame),
+        ]  # fmt: skip
+        return torch.stack(columns, -1)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where the nearest stations (Q, K) stand, seen from their sites."""
+
+    offset: tuple[Tensor, Tensor]
+    apart: Tensor
+    log: Tensor
+    towards: Tensor
+
+    @classmethod
+    def of(cls, sites: Array, km: Array, near: Tensor, unit: float) -> _Place:
+        offset = torch.as_tensor(km)[near] - torch.as_tensor(sites)[:, None]  # (Q, K, 2)
+        apart = offset.norm(dim=-1)
+        east, north = (offset / (4 * unit)).unbind(-1)
+        log = torch.log1p(2 * apart / unit) - 1
+        return cls((east, north), apart, log, offset / (apart[..., None] + 0.1 * unit))
+
+
+def _nearest(sites: Array, km: Array, count: int, *, hide_self: bool) -> Tensor:
+    """Return the indices (Q, K) of the nearest stations of every site; ties by index."""
+    apart = np.linalg.norm(sites[:, None] - km[None], axis=-1)
+    if hide_self:
+        np.fill_diagonal(apart, np.inf)
+    most = min(count, len(km) - int(hide_self))
+    return torch.as_tensor(np.argsort(apart, axis=1, kind="stable")[:, :most].copy())
+
+
+def _runs(frames: NDArray[np.int64], most: int) -> Iterator[NDArray[np.int64]]:
+    """Yield runs of consecutive frames, at most `most` long, so that each shares one past."""
+    for run in np.split(frames, np.flatnonzero(np.diff(frames) != 1) + 1):
+        yield from np.array_split(run, max(1, -(-len(run) // most)))
+
+
+def _gathered(values: Array, rows: NDArray[np.int64], near: Tensor) -> Tensor:
+    """Return `values` (T, S) at `rows` and the stations `near` (Q, K); NaN before the start."""
+    found = np.where((rows >= 0)[:, None], values[np.maximum(rows, 0)], np.nan)
+    return torch.as_tensor(found)[:, near]
+
+
+def _recent(residual: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and mean square of the last MEMORY + 1 residuals, drawn to 0 and 1."""
+    count = _moving(seen.to(residual.dtype)) + 1
+    return _moving(residual) / count, (_moving(residual**2) + 1) / count
+
+
+def _moving(values: Tensor) -> Tensor:
+    """Return the sums over MEMORY + 1 steps, one for each step after the first MEMORY."""
+    total = torch.cat([torch.zeros_like(values[:1]), values.cumsum(0)])
+    return total[MEMORY + 1 :] - total[: -MEMORY - 1]
+
+
+def _local(shares: Tensor, values: Tensor, prior: float) -> Tensor:
+    """Return the mean around a spot, drawn to `prior` with the weight of one near station."""
+    return ((shares * values).sum(-1) + prior) / (shares.sum(-1) + 1)
