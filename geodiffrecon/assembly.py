@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from .conditioning import Readings
     from .priors.prior import Prior
 
     Array = NDArray[np.float64]
@@ -42,6 +43,8 @@ class Observations:
         Standardised covariates of the cells; S may be 0.
     n_obs : array (T, I, J), optional
         Number of points behind each value, for observations that are points and not cell means.
+    readings : Readings, optional
+        The same points at their fine cells.
     """
 
     times: NDArray[np.datetime64]
@@ -49,6 +52,7 @@ class Observations:
     context: NDArray[np.float32]
     cells: NDArray[np.float32]
     n_obs: NDArray[np.int64] | None = None
+    readings: Readings | None = None
 
 
 def assemble(

@@ -43,11 +43,23 @@ ASCII_UNITS = {
 STATISTICS = {
     "std": "standard deviation of the predictive distribution of {v}",
     "q05": "5 % quantile of the predictive distribution of {v}",
+    "q25": "25 % quantile of the predictive distribution of {v}",
     "q50": "median of the predictive distribution of {v}",
+    "q75": "75 % quantile of the predictive distribution of {v}",
     "q95": "95 % quantile of the predictive distribution of {v}",
     "n_obs": "number of observations of {v}",
+    "distance": "distance to the nearest station that reported {v}",
+    "information": "whether a station that reported {v} is near enough to be informative",
     "draws": "draws from the predictive distribution of {v}",
 }
+EXCEED = "exceed_"  # before a threshold
+OWN_UNITS = {"n_obs": "1", "distance": "km", "information": "1"}
+OF_VALUES = (None, "q05", "q25", "q50", "q75", "q95", "draws")  # methods of the value itself
+MODIFIERS = {
+    "std": "standard_error", "n_obs": "number_of_observations", "information": "status_flag",
+}  # fmt: skip
+FLAG_VALUES = np.array([0, 1], dtype=np.int8)
+FLAG_MEANINGS = "no_information information"
 
 
 def write_netcdf(dataset: xr.Dataset, path: str | Path) -> Path:
@@ -117,6 +129,19 @@ def ascii_units(units: str) -> str:
     return ASCII_UNITS.get(units.strip(), units.strip())
 
 
+def units_of(statistic: str | None, units: str) -> str:
+    """Return the units of a statistic of values in `units`; None stands for the values.
+
+    Examples
+    --------
+    >>> units_of("q95", "ug m-3"), units_of("distance", "ug m-3"), units_of("exceed_35", "ug m-3")
+    ('ug m-3', 'km', '1')
+    """
+    if statistic is not None and statistic.startswith(EXCEED):
+        return "1"
+    return OWN_UNITS.get(statistic or "", units)
+
+
 def _described(dataset: xr.Dataset) -> xr.Dataset:
     """Return a copy with every attribute and encoding that CF and GDAL need."""
     grid = NestedGrid.of(dataset)
@@ -148,30 +173,46 @@ def _described(dataset: xr.Dataset) -> xr.Dataset:
 def _variable_attrs(dataset: xr.Dataset, name: str, variable: str) -> dict[str, Any]:
     """Return the CF attributes of the main variable `name` or of one of its statistics."""
     main = dataset[name].attrs
-    units = ascii_units(str(main["units"])) if "units" in main else None
+    units = ascii_units(str(main.get("units", "")))
     statistic = variable.removeprefix(f"{name}_") if variable != name else None
     attrs = dict(dataset[variable].attrs) | ({"units": units} if units else {})
+    long_name = _long_name(statistic, name, units, attrs)
+    if long_name is None:
+        attrs.setdefault("long_name", name.replace("_", " "))
+    else:
+        attrs["long_name"] = long_name
+    if own := units_of(statistic, units):
+        attrs["units"] = own
     standard = main.get("standard_name")
     if standard is None and units in MASS_UNITS:
         standard = STANDARD_NAMES.get(name.lower())
-    if statistic in STATISTICS:
-        attrs["long_name"] = STATISTICS[statistic].format(v=name)
-    else:
-        attrs.setdefault("long_name", name.replace("_", " "))
-    if statistic == "n_obs":
-        attrs["units"] = "1"
-    modifier = {"std": " standard_error", "n_obs": " number_of_observations"}.get(
-        statistic or "", ""
-    )
-    if standard is not None:
-        attrs["standard_name"] = f"{standard}{modifier}"
-    if statistic in (None, "q05", "q50", "q95", "draws"):
+    if standard is not None and not _about_no_value(statistic):
+        attrs["standard_name"] = f"{standard} {MODIFIERS.get(statistic or '', '')}".strip()
+    if statistic in OF_VALUES:
         how = dataset.attrs["aggregation"]
         attrs["cell_methods"] = f"time: {how} area: {how}"
+    elif statistic == "distance":
+        attrs["cell_methods"] = "area: point"  # to the centre of the cell
+    elif statistic == "information":
+        attrs |= {"flag_values": FLAG_VALUES, "flag_meanings": FLAG_MEANINGS}
     others = [str(other) for other in dataset.data_vars if other not in (name, f"{name}_draws")]
     if statistic is None and others:
         attrs["ancillary_variables"] = " ".join(others)
     return attrs
+
+
+def _long_name(statistic: str | None, name: str, units: str, attrs: dict[str, Any]) -> str | None:
+    """Return what a statistic of `name` is, or None for the values themselves."""
+    if statistic is not None and statistic.startswith(EXCEED):
+        threshold = float(attrs.get("threshold", statistic.removeprefix(EXCEED)))
+        return f"probability of {name} above {threshold:g} {units}".strip()
+    text = STATISTICS.get(statistic or "")
+    return None if text is None else text.format(v=name)
+
+
+def _about_no_value(statistic: str | None) -> bool:
+    """Tell whether a statistic has a quantity of its own, for which there is no standard name."""
+    return statistic == "distance" or (statistic or "").startswith(EXCEED)
 
 
 def _encoding(array: xr.DataArray, *, mapped: bool) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 from .errors import InvalidParameter
 from .forecast import Forecast, of_layers
 from .memory import forget_peak, peak_mb
-from .model import DiffRecon, load
+from .model import DiffRecon
 from .outputs import whole_files
 from .presets import PRESETS, Settings, without
 from .rivals.catalogue import RIVALS
@@ -364,7 +364,7 @@ def restore(fit: str, seed: int, part: str, training: Training, folder: Path) ->
     """Return what `train` wrote to `folder`."""
     about = json.loads((folder / "about.json").read_text())
     if fit not in RIVALS:
-        return Part(load(folder / "model", device=training.device), part, about)
+        return Part(DiffRecon.load(folder / "model", device=training.device), part, about)
     rival = Rival(fit, seed, steps=about["steps"])
     rival.restore(training.lesson, load_file(folder / "rival.safetensors"))
     return Whole(rival, about)

@@ -17,7 +17,7 @@ from .errors import UnreadableFile
 from .geotiff import write_geotiff
 from .history import open_history
 from .metrics import mae, rmse
-from .model import load
+from .model import DiffRecon
 from .outputs import whole_files
 from .points import read_points
 from .priors.climatology import Climatology
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-    from .model import DiffRecon
     from .points import PointTable
     from .progress import Progress
 
@@ -110,15 +109,16 @@ def run_demo(
     Demo
     """
     folder = sample_folder()
-    model = load(folder / MODEL)
+    model = DiffRecon.load(folder / MODEL)
     truth = open_history(folder / "truth.nc", variable=model.value, grid=model.grid)
     first = model.variable.instant(model.trained["end"])
     unseen = truth.isel(time=np.flatnonzero(truth["time"].values >= first))
     table = read_points(folder / "stations.csv", value=model.value, time="time")
     table = _since(table, first - np.timedelta64(FIRST_DAYS, "D"))
     observations = bin_points(
-        table, model.grid, freq=model.freq, calendar_tz=model.calendar_tz, progress=progress
-    )
+        table, model.grid, freq=model.freq, level="fine", calendar_tz=model.calendar_tz,
+        progress=progress,
+    )  # fmt: skip
     maps = model.reconstruct(
         observations, times=(f"{first}Z", f"{unseen['time'].values[-1]}Z"),
         external=_weather(model, folder), progress=progress, log=log,

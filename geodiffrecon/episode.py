@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +26,6 @@ from .picture import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     import xarray as xr
     from numpy.typing import NDArray
@@ -41,7 +41,7 @@ MOST_STEPS = 5
 LETTER = 0.095  # height of a letter of a title on its side
 # Lighter than any grey among the colours of values.
 VEIL = (0.9, 0.9, 0.9, 0.88)
-BLIND = "Grey and hatched: no information, the stations are too far to say anything there."
+BLIND = "Grey and hatched: no information, too far from any station for the stated error to have been checked."
 SILENT = "Crosses: stations that did not report."
 DAY = np.timedelta64(1, "D")
 
@@ -84,7 +84,7 @@ class _Episode:
 def draw_episode(
     maps: xr.Dataset,
     network: StationNetwork,
-    path: Path,
+    path: str | Path,
     *,
     times: Sequence[str] | None = None,
     threshold: float | None = 35,
@@ -99,7 +99,7 @@ def draw_episode(
         distance and information) are left out.
     network : StationNetwork
         The readings, with positions in the CRS of the maps.
-    path : Path
+    path : str or Path
         The PNG file, about 1500 pixels wide; it appears whole or not at all.
     times : sequence of str, optional
         Which steps; by default those of `episode_steps`.
@@ -123,7 +123,7 @@ def draw_episode(
         If a map to be drawn has no value.
     """
     figure = episode_figure(maps, network, times=times, threshold=threshold, caption=caption)
-    return write(figure, path)
+    return write(figure, Path(path))
 
 
 def episode_figure(

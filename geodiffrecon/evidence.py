@@ -9,6 +9,7 @@ import numpy as np
 
 from .calibration import Calibration, randomised_pit
 from .metrics import fair_crps, paired_gain
+from .windows import repeat
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -76,9 +77,9 @@ class Trial:
     hard : bool
         Whether observed cells are held to their value.
     coarse : array (T, I, J)
-        True raw coarse maps.
+        True raw coarse maps, NaN where unknown.
     fine : array (T, N I, N J)
-        True raw fine maps.
+        True raw fine maps, NaN where unknown.
     """
 
     observations: Observations
@@ -97,9 +98,8 @@ def completion_error(model: Reconstructor, trials: list[Trial], frames: Frames) 
     total = np.zeros(len(frames))
     for trial in trials:
         _, belief = trial.run(model)
-        open_cells = ~belief.fixed[frames]
-        error = np.abs(belief.raw[frames] - trial.coarse[frames]) * open_cells
-        total += error.sum((1, 2)) / np.maximum(open_cells.sum((1, 2)), 1)
+        error = np.abs(belief.raw[frames] - trial.coarse[frames])
+        total += _known_mean(np.where(belief.fixed[frames], np.nan, error))
     return total / len(trials)
 
 
@@ -108,7 +108,7 @@ def fine_error(model: Reconstructor, trials: list[Trial], frames: Frames) -> Arr
     total = np.zeros(len(frames))
     for trial in trials:
         raw, _ = model.means(*trial.run(model), frames)
-        total += np.abs(raw - trial.fine[frames]).mean((1, 2))
+        total += _known_mean(np.abs(raw - trial.fine[frames]))
     return total / len(trials)
 
 
@@ -135,12 +135,13 @@ def patch_crps(truth: Array, draws: Array) -> Array:
     Parameters
     ----------
     truth : array (F, H, W)
-        True maps.
+        True maps, NaN where unknown: a patch is the mean of its known cells, in draws as well.
     draws : array (K, F, H, W)
         Ensemble; sides of `PATCHES` that leave fewer than four patches are left out.
     """
     sides = [side for side in PATCHES if 2 * side <= min(truth.shape[1:])]
-    scores = [fair_crps(_patches(truth, n), _patches(draws, n)).mean((1, 2)) for n in sides]
+    draws = np.where(np.isfinite(truth), draws, np.nan)
+    scores = [_known_mean(fair_crps(_patches(truth, n), _patches(draws, n))) for n in sides]
     return np.asarray(np.mean(scores, axis=0))
 
 
@@ -148,7 +149,18 @@ def _patches(maps: Array, side: int) -> Array:
     """Return means (..., h, w) of patches of `side` cells; what is left over at the edges drops."""
     rows, columns = (size // side for size in maps.shape[-2:])
     cut = maps[..., : rows * side, : columns * side]
-    return cut.reshape(*maps.shape[:-2], rows, side, columns, side).mean((-3, -1))
+    split = cut.reshape(*maps.shape[:-2], rows, side, columns, side)
+    known = np.isfinite(split)
+    count = known.sum((-3, -1))
+    total = np.where(known, split, 0.0).sum((-3, -1))
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def _known_mean(maps: Array) -> Array:
+    """Return the mean (F,) of the known cells of maps (F, H, W); 0 where there is none."""
+    known = np.isfinite(maps)
+    total = np.where(known, maps, 0.0).sum((1, 2))
+    return np.asarray(total / np.maximum(known.sum((1, 2)), 1))
 
 
 def calibrate(model: Reconstructor, trials: list[Trial], frames: Frames) -> Calibration:
@@ -163,7 +175,7 @@ def calibrate(model: Reconstructor, trials: list[Trial], frames: Frames) -> Cali
     standard = np.stack([residual[frames] for residual in coarse])
     found = Calibration(
         coarse=float(np.sqrt(np.nanmean(standard**2))) if np.isfinite(standard).any() else 1.0,
-        fine=float(np.sqrt((fine**2).mean())),
+        fine=float(np.sqrt(np.nanmean(fine**2))),
         rho_coarse=_persistence(standard, frames),
         rho_fine=_persistence(fine[None], frames),
     )
@@ -186,7 +198,9 @@ def _fine_residual(model: Reconstructor, trial: Trial, frames: Frames) -> Array:
         trial, observations=replace(trial.observations, coarse=trial.coarse), hard=True
     )
     _, predictive = model.means(*complete.run(model), frames)
-    return predictive.standardise(trial.fine[frames].astype(np.float64))
+    held = repeat(np.isfinite(trial.coarse[frames]), model.units.factor)
+    truth = np.where(held, trial.fine[frames].astype(np.float64), np.nan)
+    return predictive.standardise(truth)
 
 
 def _persistence(standard: Array, frames: Frames) -> float:

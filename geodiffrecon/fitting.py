@@ -66,7 +66,7 @@ class Fitting:
     Parameters
     ----------
     lesson : Lesson
-        Complete history before the end of training, and its features.
+        History before the end of training, and its features; holes neither train nor score.
     settings : Settings
         What to train and how.
     seed : int
@@ -103,7 +103,7 @@ class Fitting:
         self.kind = self.lesson.kind
         self._block = max(4, self.calendar.n_slots // 8)
         folds = max(2, self.settings.members)
-        self.split = self.lesson.split(folds=folds, gap=self.settings.history)
+        self.split = self.lesson.split(folds=folds, gap=self.settings.history, partly=True)
         self._chosen = self._select()
         rehearsal = self._rehearse(self.split.fold)
         bare = model = self._skeleton(rehearsal.priors[-1])

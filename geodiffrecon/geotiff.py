@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from .calendar import iso
-from .cf import ascii_units
+from .cf import EXCEED, ascii_units, units_of
 from .grid import NestedGrid, level_of
 from .outputs import provenance, whole_files
 from .progress import silent
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 NODATA = -9999.0
 MAX_BANDS = 366
 TILE = 512
-STATISTICS = ("std", "q05", "q50", "q95", "n_obs")
+STATISTICS = ("std", "q05", "q25", "q50", "q75", "q95", "n_obs", "distance", "information")
+FLAGS = {"information"}  # 0 or 1 as bytes, known everywhere
 CUBE_ATTRS = ("value", "aggregation", "freq", "calendar_tz", "level", "factor")
 
 
@@ -53,8 +54,9 @@ def write_geotiff(
 
     Files are named ``pm25_mean.tif``, ``pm25_std.tif``, …; bands are described as
     ``pm25 mean 2024-01-01T06:00Z`` (a day or longer: ``pm25 mean 2024-01-01``, the agency's
-    day) and tagged with ``TIME``. Values are float32 with nodata -9999. More than 366 times make
-    several files, named by their first and last time. Draws are left to NetCDF.
+    day) and tagged with ``TIME``. Values are float32 with nodata -9999; ``information`` is a byte,
+    0 or 1, and known everywhere. More than 366 times make several files, named by their first and
+    last time. Draws are left to NetCDF.
 
     Parameters
     ----------
@@ -79,7 +81,7 @@ def write_geotiff(
     """
     stack = _stack(maps)
     names = {stack.name: "mean" if maps.attrs["aggregation"] == "mean" or _is_map(maps) else "sum"}
-    names |= {f"{stack.name}_{s}": s for s in STATISTICS if f"{stack.name}_{s}" in maps}
+    names |= {f"{stack.name}_{s}": s for s in _statistics(maps, stack.name)}
     parts = _parts(len(stack.times), 1 if split_time else MAX_BANDS)
     written: list[str] = []
     with whole_files(out_dir) as draft:
@@ -110,6 +112,12 @@ def _stack(maps: xr.Dataset) -> _Stack:
         ascii_units(str(maps[name].attrs.get("units", ""))),
         tags | {"AREA_OR_POINT": "Area"},
     )
+
+
+def _statistics(maps: xr.Dataset, name: str) -> list[str]:
+    """Return the statistics that there are, probabilities of exceedance last."""
+    found = [str(other).removeprefix(f"{name}_") for other in maps.data_vars]
+    return [s for s in STATISTICS if s in found] + [s for s in found if s.startswith(EXCEED)]
 
 
 def _is_map(maps: xr.Dataset) -> bool:
@@ -147,14 +155,15 @@ def _write(
     from rasterio.shutil import copy
 
     bands, rows, cols = values.shape
+    flag = statistic in FLAGS
     plain = draft / f".{name}"
     profile = {
         "driver": "GTiff",
-        "dtype": "float32",
+        "dtype": "uint8" if flag else "float32",
         "count": bands,
         "height": rows,
         "width": cols,
-        "nodata": NODATA,
+        "nodata": None if flag else NODATA,
         "transform": stack.box.affine,
         "crs": None if stack.box.crs is None else stack.box.crs.to_wkt(),
         "interleave": "band",
@@ -166,21 +175,24 @@ def _write(
         target.update_tags(**stack.tags, STATISTIC=statistic)
         for i in range(bands):
             _write_band(target, i + 1, values[i], stack, part.start + i, statistic)
-        target.build_overviews(_overviews(rows, cols), Resampling.average)
+        resampling = Resampling.nearest if flag else Resampling.average
+        target.build_overviews(_overviews(rows, cols), resampling)
     if bands == 1:
-        copy(plain, draft / name, driver="COG", **_cog_options(rows, cols))
+        options = _cog_options(rows, cols) | ({"OVERVIEW_RESAMPLING": "NEAREST"} if flag else {})
+        copy(plain, draft / name, driver="COG", **options)
     else:
-        copy(plain, draft / name, driver="GTiff", **_stack_options(rows, cols))
+        options = _stack_options(rows, cols) | ({"PREDICTOR": 2} if flag else {})
+        copy(plain, draft / name, driver="GTiff", **options)
     plain.unlink()
 
 
 def _write_band(
     target: Any, band: int, values: NDArray[Any], stack: _Stack, step: int, statistic: str
 ) -> None:
-    seen = np.isfinite(values)
-    target.write(np.where(seen, values, NODATA).astype(np.float32), band)
+    known = values if statistic in FLAGS else np.where(np.isfinite(values), values, NODATA)
+    target.write(known.astype(target.dtypes[band - 1]), band)
     target.set_band_description(band, f"{stack.name} {statistic} {stack.labels[step]}")
-    target.set_band_unit(band, "1" if statistic == "n_obs" else stack.units)
+    target.set_band_unit(band, units_of(statistic, stack.units))
     # Every further item would be parsed 366 times before the first band shows.
     target.update_tags(band, TIME=iso(stack.times[step]))
 

@@ -1,4 +1,4 @@
-"""What any method may learn from: a complete history before the end, its features, its split."""
+"""What any method may learn from: a history before the end, its features, its split."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from .calendar import Calendar
 from .errors import NoObservations
 from .features import Features
 from .scaling import propose_kind
-from .windows import Record, Split, split_in_time, without_outages
+from .windows import USABLE, Record, Split, split_in_time, without_outages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     import xarray as xr
     from numpy.typing import NDArray
@@ -24,11 +24,12 @@ if TYPE_CHECKING:
     from .variable import Variable
 
 YEAR_NS = 365 * 86_400 * 10**9
+MEANING = f"a map is usable if it knows {USABLE:.0%} of the coarse cells that are ever known"
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """A complete history with its features, as every method of reconstruction learns from it.
+    """A history with its features, as every method of reconstruction learns from it.
 
     Parameters
     ----------
@@ -70,7 +71,7 @@ class Lesson:
         Raises
         ------
         NoObservations
-            If no map before `until` is complete.
+            If no map before `until` is usable.
         InvalidParameter
             If the values contradict the kind.
         """
@@ -81,11 +82,16 @@ class Lesson:
         )
         if outages:
             log(f"{outages} maps are zero everywhere: outages, left out as gaps.")
-        if not record.complete.any():
-            raise NoObservations(f"No map before {until or 'the end'} is complete; fit needs them.")
+        known = np.isfinite(record.fine)
+        if not (known.any() and record.usable.any()):
+            raise NoObservations(
+                f"No map before {until or 'the end'} is usable; fit needs them ({MEANING})."
+            )
         chosen = kind or propose_kind(record.fine, variable.aggregation)  # type: ignore[arg-type]
-        variable.check_kind(chosen, record.fine[record.complete])
+        variable.check_kind(chosen, record.fine[known])
         log(f"{variable.name}: aggregation {variable.aggregation}, kind {chosen}.")
+        for sentence in _holes(record, known):
+            log(sentence)
         calendar = Calendar.seen_in(record.times, tz=variable.calendar_tz, country=country)
         features = Features.of(external, record.times)
         parts = [calendar.context(record.times), features.context(external, record.times)]
@@ -100,10 +106,37 @@ class Lesson:
         rows, columns = (size // self.record.factor for size in self.record.fine.shape[1:])
         return rows, columns
 
-    def split(self, *, folds: int, gap: int) -> Split:
-        """Return which frames train, stop and calibrate; the same frames for any `folds`."""
-        calendar = self.calendar
+    def split(self, *, folds: int, gap: int, partly: bool = False) -> Split:
+        """Return which frames train, stop and calibrate; the same frames for any `folds`.
+
+        Complete frames only, or with `partly` all usable ones, for methods that mind the holes.
+
+        Raises
+        ------
+        NoObservations
+            If there are too few of them.
+        """
+        calendar, record = self.calendar, self.record
         return split_in_time(
-            self.record.complete, block=calendar.n_slots, folds=folds, gap=gap,
+            record.usable if partly else record.complete,
+            what=f"usable fine maps ({MEANING})" if partly else "complete fine maps",
+            block=calendar.n_slots, folds=folds, gap=gap,
             year=round(YEAR_NS / calendar.step_ns) if calendar.season else 0,
         )  # fmt: skip
+
+
+def _holes(record: Record, known: NDArray[np.bool_]) -> Iterator[str]:
+    """Yield what the log says of a record with holes; nothing for whole maps and whole gaps."""
+    some = known.any(axis=(1, 2))
+    if known[some].all():
+        return
+    yield (
+        f"{np.mean(~known[some]):.0%} of the values of the history are missing: "
+        f"{int(record.usable.sum())} of {int(some.sum())} maps train, where they are known."
+    )
+    never = int((~known.any(axis=0)).sum())
+    if never:
+        yield (
+            f"{never} fine cells are never known: they are mapped from the cells around them, "
+            "with a wide spread."
+        )

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import __version__
+from .conditioning import consistency_of, split_points
 from .cube import fingerprint
-from .errors import InvalidParameter, NotFitted
+from .errors import IncompatibleModel, InvalidParameter, NotFitted
 from .features import Features
 from .memory import check_maps
 from .presets import Settings
@@ -27,12 +28,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .assembly import Observations
+    from .conditioning import Readings
     from .covariates import Covariates
     from .grid import NestedGrid
     from .reconstruction import Reconstructor
     from .summary import Summary
 
-CONSISTENCIES = ("hard", "soft", "off")
 DEFAULT_DRAWS = 8  # of models that have no mean but that of draws
 
 
@@ -183,7 +184,9 @@ class DiffRecon:
         Parameters
         ----------
         observations : Dataset
-            Coarse-level cube; with ``<value>_n_obs`` its values are means of that many points.
+            Coarse-level cube; with ``<value>_n_obs`` its values are means of that many points. For
+            a model of means also points binned with ``bin_points(..., level="fine")``: soft
+            consistency then knows the fine cell in which each of them stands.
         samples : int
             Draws of the ensemble; mean, spread and quantiles do not depend on it.
         steps : int, optional
@@ -215,11 +218,12 @@ class DiffRecon:
         from .summary import summarise
 
         model = self._fitted()
+        observations, readings = split_points(observations, self.aggregation)
         self.variable.check_observations(observations)
-        mode = self._consistency(observations, consistency)
+        mode = consistency_of(observations, self.aggregation, consistency)
         hard = mode == "hard"
         model = replace(model, calibration=self._calibrations["hard" if hard else "soft"])
-        given = self._observations(observations, external)
+        given = self._observations(observations, external, readings if mode == "soft" else None)
         frames = self.variable.frames(given.times, times)
         if model.samples_its_mean and samples < 2:
             samples = DEFAULT_DRAWS
@@ -272,6 +276,22 @@ class DiffRecon:
             "geodiffrecon_version": self.version,
             "seed": self.seed,
         }
+
+    @classmethod
+    def load(cls, path: str | Path, *, device: str = "auto") -> DiffRecon:
+        """Load a model directory; `geodiffrecon.load` opens models of any kind.
+
+        Raises
+        ------
+        IncompatibleModel
+            If it is missing, damaged, of stations, or of a schema that this version does not know.
+        """
+        from . import store
+
+        config, arrays = store.read(path)
+        if "prior" not in config:
+            raise IncompatibleModel(f"{path} is no model of maps; open it with geodiffrecon.load.")
+        return cls._from_parts(config, arrays, device)
 
     @classmethod
     def _from_parts(cls, config: dict[str, Any], arrays: dict[str, Any], device: str) -> DiffRecon:
@@ -381,15 +401,9 @@ class DiffRecon:
         self._config = {**config, "about": about, "calibration": calibration}
         self.model_hash = store.model_hash(self._config, self._arrays)
 
-    def _consistency(self, observations: xr.Dataset, asked: str | None) -> str:
-        if asked is not None and asked not in CONSISTENCIES:
-            raise InvalidParameter(
-                f"consistency must be {', '.join(CONSISTENCIES)}, not {asked!r}."
-            )
-        points = f"{observations.attrs['value']}_n_obs" in observations
-        return asked or ("soft" if points and self.aggregation == "mean" else "hard")
-
-    def _observations(self, cube: xr.Dataset, external: Covariates | None) -> Observations:
+    def _observations(
+        self, cube: xr.Dataset, external: Covariates | None, readings: Readings | None = None
+    ) -> Observations:
         from .assembly import Observations
 
         times = cube["time"].to_numpy()
@@ -397,7 +411,7 @@ class DiffRecon:
         return Observations(
             times, self.variable.values(cube).astype(np.float64), self.context(times, external),
             self.features.cells(external, self.grid),
-            cube[counts].to_numpy() if counts in cube else None,
+            cube[counts].to_numpy() if counts in cube else None, readings,
         )  # fmt: skip
 
     def context(
@@ -431,17 +445,3 @@ class DiffRecon:
         return self.variable.maps(
             summary, given.times[frames], fine_count, draws=draws, attrs=attrs
         )
-
-
-def load(path: str | Path, *, device: str = "auto") -> DiffRecon:
-    """Load a model directory.
-
-    Raises
-    ------
-    IncompatibleModel
-        If it is missing, damaged, or of a schema that this version does not know.
-    """
-    from . import store
-
-    config, arrays = store.read(path)
-    return DiffRecon._from_parts(config, arrays, device)

@@ -11,6 +11,7 @@ import torch
 from .assembly import Observations, assemble
 from .calibration import Calibration, CountPredictive, GammaPredictive, GaussianPredictive
 from .chance import COMPLETION_NOISE, REFINEMENT_NOISE, ROUNDING, Chance
+from .conditioning import Sites, reading_errors
 from .consistency import match, whole_numbers
 from .noise import steps_since_epoch
 from .progress import Progress, silent
@@ -51,6 +52,8 @@ class Belief:
         Conditional mean in raw units; the observation itself where it is held hard.
     fixed : array (T, I, J) of bool
         Cells whose value is held.
+    sites : Sites, optional
+        Points whose fine cells are known, which refinement still has to meet.
     """
 
     mean: Array
@@ -58,6 +61,7 @@ class Belief:
     prior_spread: Array
     raw: Array
     fixed: NDArray[np.bool_]
+    sites: Sites | None = None
 
 
 @dataclass
@@ -191,8 +195,8 @@ class Reconstructor:
         for part in np.array_split(frames, max(1, -(-len(frames) // self._chunk(len(draws))))):
             anomaly = self._coarse_anomalies(series, belief, part, chance, steps)
             coarse = self._coarse_raw(anomaly, series, belief, part, chance)
-            fine = self._fine_draws(series, coarse, anomaly, part, chance, steps)
-            yield part, self._matched(fine, coarse) if consistent else fine
+            fine = self._fine_draws(series, belief, coarse, anomaly, part, chance, steps)
+            yield part, self._matched(fine, _free(coarse, belief, part)) if consistent else fine
 
     def collect(
         self,
@@ -235,7 +239,13 @@ class Reconstructor:
         raw = self.prior.transform.mean(z, (self.prior.spread * width) ** 2)
         raw = raw if self.kind == "real" else np.maximum(raw, 0.0)
         raw = np.where(fixed, observations.coarse, raw)
-        return Belief(anomaly, width, _numpy(series.spread[0]), raw, fixed)
+        kriged = _numpy(series.spread[0])
+        sites = Sites.of(
+            self.prior, None if hard else observations.readings,
+            reading=_numpy(series.values[0]), error=_numpy(series.error[0]),
+            mean=_numpy(series.mean[0]), spread=kriged,
+        )  # fmt: skip
+        return Belief(anomaly, width, kriged, raw, fixed, sites)
 
     def _mean_part(
         self, series: Series, belief: Belief, part: NDArray[np.int64]
@@ -253,9 +263,11 @@ class Reconstructor:
             share = location / np.maximum(repeat(belief.raw[part], factor), 1e-9)
             return location, location, np.sqrt(scale**2 + share**2 * variance)
         spread = np.sqrt(scale**2 + repeat(width, factor) ** 2)
+        if belief.sites is not None:
+            doubt = self.calibration.coarse * belief.spread[part]
+            location, spread = belief.sites.condition(part, location, spread, scale, doubt)
         raw = self.units.transform.mean(location, spread**2)
-        coarse = belief.raw[part]
-        return self._pooled(raw, coarse), location, spread
+        return self._pooled(raw, _free(belief.raw[part], belief, part)), location, spread
 
     def _fine_case(
         self, series: Series, part: NDArray[np.int64], raw: Array, anomaly: Array, spread: Array
@@ -335,6 +347,7 @@ class Reconstructor:
     def _fine_draws(
         self,
         series: Series,
+        belief: Belief,
         coarse: Array,
         anomaly: Array,
         part: NDArray[np.int64],
@@ -360,8 +373,32 @@ class Reconstructor:
                 case, residual, history=case.every(len(chance.draws)), steps=steps,
                 fresh=chance.fresh(REFINEMENT_NOISE, part, self.device),
             )  # fmt: skip
-        field = location + self.calibration.fine * scale * residual
-        return _numpy(self.units.decode(field)).reshape(shape).swapaxes(0, 1)
+        scale = self.calibration.fine * scale
+        field = (location + scale * residual).reshape(shape)
+        if belief.sites is not None:
+            field = self._at_sites(belief, field, scale.reshape(shape), anomaly, part, chance)
+        return _numpy(self.units.decode(field)).swapaxes(0, 1)
+
+    def _at_sites(
+        self,
+        belief: Belief,
+        field: Tensor,
+        scale: Tensor,
+        anomaly: Array,
+        part: NDArray[np.int64],
+        chance: Chance,
+    ) -> Tensor:
+        """Return draws (f, K, N I, N J) of the field, given the points at their fine cells."""
+        assert belief.sites is not None
+        excess = (anomaly - belief.mean[part]).swapaxes(0, 1)
+        doubt = self.calibration.coarse * belief.spread[part]
+        errors = reading_errors(
+            chance.white(REFINEMENT_NOISE, tuple(field.shape[2:])), chance.steps[part], chance.draws
+        )
+        drawn = belief.sites.condition_draws(
+            part, _numpy(field), _numpy(scale), doubt, excess, errors
+        )
+        return torch.as_tensor(drawn, dtype=field.dtype, device=field.device)
 
     def _matched(self, fine: Array, coarse: Array) -> Array:
         """Return draws (K, f, N I, N J) that pool to their coarse draws (K, f, I, J)."""
@@ -382,6 +419,13 @@ class Reconstructor:
     def _chunk(self, draws: int) -> int:
         fine = int(np.prod(self.prior.shape)) * self.units.factor**2
         return max(1, CHUNK_CELLS // (fine * draws))
+
+
+def _free(coarse: Array, belief: Belief, part: NDArray[np.int64]) -> Array:
+    """Return coarse maps (..., f, I, J), NaN where fine cells know more of them than completion."""
+    if belief.sites is None:
+        return coarse
+    return np.where(belief.sites.held(part), np.nan, coarse)
 
 
 def _numpy(tensor: Tensor) -> Array:

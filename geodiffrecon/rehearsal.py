@@ -1,4 +1,4 @@
-"""A complete record, seen as it will be seen in use: with holes, by priors that do not know it."""
+"""A record, seen as it will be seen in use: with holes, by priors that do not know it."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ PATTERNS_TRIED: tuple[tuple[Pattern, float], ...] = (
 
 @dataclass(frozen=True)
 class Source:
-    """What is rehearsed: a complete record, its features, and the noise of its points.
+    """What is rehearsed: a record, its features, and the noise of its points.
 
     Parameters
     ----------
     record : Record
-        Complete fine history.
+        Fine history; what it does not know nobody sees.
     context, cells : array (T, E) and (S, I, J)
         Features of every frame and of every coarse cell.
     noise : float
@@ -57,20 +57,28 @@ class Source:
         return Observations(self.record.times, values, self.context, self.cells)
 
     def as_points(self, seen: NDArray[np.bool_], rng: np.random.Generator) -> Observations:
-        """Observe a few fixed fine cells of every coarse cell `seen` in place of its mean."""
+        """Observe a few fixed fine cells of every coarse cell `seen` in place of its mean.
+
+        Of those the ones that are known in a frame; where none is, nothing.
+        """
         record = self.record
         blocks = to_blocks(record.fine.astype(np.float64), record.factor)  # (T, P, N N)
         size = (int(blocks.shape[1]), int(blocks.shape[2]))
         n_obs = rng.integers(1, POINTS_PER_CELL + 1, size=(size[0],))
         rank = rng.random(size).argsort(axis=1).argsort(axis=1)
         weight = (rank < n_obs[:, None]) / n_obs[:, None]
-        values = (blocks * weight).sum(-1)  # (T, P)
+        known = np.isfinite(blocks)
+        found = (known & (weight > 0)).sum(-1)  # (T, P)
+        count = np.maximum(found, 1)
+        values = (np.where(known, blocks, 0.0) * weight).sum(-1) * (n_obs / count)
         own = rng.standard_normal((2, *values.shape))
         own[0] = own[0, :1]  # the part that stays with the place
-        values = values * (1 + self.noise * (own[0] + own[1]) / np.sqrt(2 * n_obs)).clip(0.1)
-        count = np.broadcast_to(np.reshape(n_obs, (1, *seen.shape[1:])), seen.shape)
+        values = values * (1 + self.noise * (own[0] + own[1]) / np.sqrt(2 * count)).clip(0.1)
+        seen = seen & (found > 0).reshape(seen.shape)
         values = np.where(seen, values.reshape(seen.shape), np.nan)
-        return Observations(record.times, values, self.context, self.cells, count)
+        return Observations(
+            record.times, values, self.context, self.cells, count.reshape(seen.shape)
+        )
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,7 @@ class Rehearsal:
     Parameters
     ----------
     series : Series
-        R observation patterns of the record, with truth.
+        R observation patterns of the record, with truth; NaN where it is unknown.
     priors : list of Prior
         One per training block, fitted without it, then one fitted on all of them.
     fit : array (T,)
@@ -128,11 +136,10 @@ def rehearse(
     parts = [np.stack(part) for part in (anomalies, errors, means, spreads)]
     series = assemble(common, views[0], parts[0], parts[1], parts[2], parts[3], fit)
     coarse = record.coarse
-    known = record.complete
-    truth = common.anomalies(np.where(known[:, None, None], coarse, np.nan), record.times)
+    truth = common.anomalies(coarse, record.times)
     series = replace(
         series,
-        exists=torch.as_tensor(known),
+        exists=torch.as_tensor(np.isfinite(coarse).any(axis=(1, 2))),
         truth=_tensor(truth),
         coarse=_tensor(coarse),
         fine=_tensor(record.fine),
@@ -192,4 +199,4 @@ def _believe(
 
 
 def _tensor(array: NDArray[np.floating]) -> torch.Tensor:
-    return torch.as_tensor(np.nan_to_num(array), dtype=torch.float32)
+    return torch.as_tensor(array, dtype=torch.float32)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
+from .networks.heads import block_mean, nearest_up
 from .samplers import ddim
 from .stages import LIMIT, mean_completion, mean_refinement
 from .training import (
@@ -104,12 +105,12 @@ class DiffusionLoss:
     fine_lags: tuple[int, ...]
 
     def completion(self, network: Completion, batch: Batch) -> Tensor:
-        """Return the loss of the completion residual, of cells that are not held."""
+        """Return the loss of the completion residual, of cells that are known and not held."""
         case = batch.series.coarse_case(batch.variant, batch.frame, self.coarse_lags)
         return self._completion(network, case, batch)
 
     def refinement(self, network: Refinement, batch: Batch) -> Tensor:
-        """Return the loss of the refinement residual, given true coarse maps."""
+        """Return the loss of the refinement residual where known, given true coarse maps."""
         case, fine = true_fine_case(batch, self.fine_lags, blur=False)
         case = _with_belief(case, batch)
         return self._refinement(network, case, fine, batch)
@@ -131,19 +132,21 @@ class DiffusionLoss:
 
     def _completion(self, network: Completion, case: CoarseCase, batch: Batch) -> Tensor:
         assert batch.series.truth is not None
+        truth = batch.series.truth[batch.frame]
         open_cells = (case.spread > SEEN).to(case.mean.dtype)
-        residual = (batch.series.truth[batch.frame] - case.mean) / case.spread.clamp(min=SEEN)
-        residual = residual.clamp(-LIMIT, LIMIT) * open_cells
-        weight = open_cells.clamp(min=KNOWN_WEIGHT)
+        residual = (truth - case.mean) / case.spread.clamp(min=SEEN)
+        residual = residual.nan_to_num().clamp(-LIMIT, LIMIT) * open_cells
+        weight = open_cells.clamp(min=KNOWN_WEIGHT) * truth.isfinite()
         return residual_loss(network, self.process, case, residual, weight, batch.generator)
 
     def _refinement(
         self, network: Refinement, case: FineCase, fine: Tensor, batch: Batch
     ) -> Tensor:
         units = batch.units
-        residual = (units.encode(fine) - units.location(case)) / units.scale(case).clamp(min=1e-6)
-        residual = residual.clamp(-LIMIT, LIMIT)
-        weight = torch.ones_like(residual)
+        known, truth = fine.isfinite(), units.encode(fine.nan_to_num())
+        residual = (truth - units.location(case)) / units.scale(case).clamp(min=1e-6)
+        residual = _filled(residual, known, units.factor).clamp(-LIMIT, LIMIT)
+        weight = known.to(residual.dtype)
         return residual_loss(network, self.process, case, residual, weight, batch.generator)
 
     def _sampled(self, network: Completion, case: CoarseCase, generator: torch.Generator) -> Tensor:
@@ -161,6 +164,17 @@ class DiffusionLoss:
 
         sampled = ddim(denoise, start, self.process.levels, steps=CHAIN_STEPS)
         return sampled[:, 0].clamp(-LIMIT, LIMIT)
+
+
+def _filled(residual: Tensor, known: Tensor, factor: int) -> Tensor:
+    """Give unknown residuals (B, N I, N J) the mean of the known ones of their coarse cell.
+
+    They have no weight, but a network that always met zeros there would shrink what lies beside.
+    """
+    weight = known.to(residual.dtype)
+    share = block_mean(weight[:, None], factor)
+    mean = block_mean((weight * residual)[:, None], factor) / share.clamp(min=1e-6)
+    return torch.where(known, residual, nearest_up(mean, factor)[:, 0])
 
 
 def _with_belief(case: FineCase, batch: Batch) -> FineCase:

@@ -204,9 +204,9 @@ class Series(_Tensors):
     transform : Transform
         Between raw and transformed units.
     truth : Tensor (T, I, J), optional
-        True anomalies.
+        True anomalies; NaN where they are unknown.
     coarse, fine : Tensor (T, I, J) and (T, N I, N J), optional
-        True raw maps.
+        True raw maps; NaN where they are unknown.
     """
 
     values: Tensor

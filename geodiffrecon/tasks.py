@@ -1,4 +1,4 @@
-"""What methods are tested on: frames of a complete history, cells hidden by a pattern."""
+"""What methods are tested on: complete frames of a history, cells hidden by a pattern."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Task:
         Raises
         ------
         NoObservations
-            If the history has no map then.
+            If the history has no map then, or none that is complete.
         """
         times = history["time"].to_numpy()
         chosen = np.flatnonzero((times >= first) & (times <= last))
@@ -80,10 +80,15 @@ class Task:
         )
         context = [calendar.context(record.times), features.context(external, record.times)]
         frames = chosen - begin
+        frames = frames[record.complete[frames]]
+        if not len(frames):
+            raise NoObservations(
+                f"None of the {len(chosen)} maps from {iso(first)} to {iso(last)} is complete; "
+                "scores need complete maps to compare with."
+            )
         return cls(
-            record, np.concatenate(context, axis=1), features.cells(external, variable.grid),
-            frames[record.complete[frames]],
-        )  # fmt: skip
+            record, np.concatenate(context, axis=1), features.cells(external, variable.grid), frames
+        )
 
     @property
     def truth(self) -> Array:

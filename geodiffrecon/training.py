@@ -6,13 +6,14 @@ import copy
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from .networks.heads import nearest_up
 from .progress import Progress, silent
 from .stages import corrected_coarse
 from .tiling import crop_of
@@ -167,14 +168,16 @@ def completion_loss(
     scale: Tensor,
     transform: Transform,
 ) -> Tensor:
-    """Return the loss of a corrected completion over the cells that are not known.
+    """Return the loss of a corrected completion over the cells that are not held.
 
     Squared error of the raw conditional mean over the prior's raw spread, which is least for the
     conditional mean whatever the distribution, plus the likelihood of the spread. Dividing by the
-    spread and not by its square keeps busy cells from counting for nothing.
+    spread and not by its square keeps busy cells from counting for nothing. Cells whose `truth`
+    is NaN do not count.
     """
     after = corrected_coarse(case, raw)
-    open_cells = (case.spread > SEEN).to(raw.dtype)
+    open_cells = ((case.spread > SEEN) & truth.isfinite()).to(raw.dtype)
+    truth = truth.nan_to_num()
     z, spread = centre + scale * after.mean, scale * after.spread
     before_z, before_spread = centre + scale * case.mean, scale * case.spread
     target = centre + scale * truth
@@ -281,7 +284,7 @@ class Phase:
             fine = batch.series.fine[batch.frame]
         else:
             case, fine = true_fine_case(batch, self.fine_lags, blur=True)
-        return batch.units.loss(_refined(network, case, batch.units), case, fine)
+        return fine_loss(_refined(network, case, batch.units), case, fine, batch.units)
 
     def joint(self, both: nn.ModuleList, batch: Batch) -> Tensor:
         """Return the loss of both means in a row; the gradient may run through the completion."""
@@ -294,7 +297,7 @@ class Phase:
         fine_case = completed_fine_case(batch, belief, self.fine_lags)
         after = _refined(refinement, fine_case, batch.units)
         assert series.fine is not None
-        loss = batch.units.loss(after, fine_case, series.fine[batch.frame])
+        loss = fine_loss(after, fine_case, series.fine[batch.frame], batch.units)
         return loss + COMPLETION_WEIGHT * stage
 
     def _completion_loss(self, case: CoarseCase, raw: Tensor, batch: Batch) -> Tensor:
@@ -306,8 +309,32 @@ class Phase:
         )  # fmt: skip
 
 
+def fine_loss(after: FineCase, before: FineCase, fine: Tensor, units: FineUnits) -> Tensor:
+    """Return the loss of a corrected fine belief over the cells whose truth is known (not NaN).
+
+    The others are made constants, which have no gradient, at the mean of the known, so that what
+    the units normalise by is in proportion to their number.
+    """
+    known = fine.isfinite()
+    count = known.sum().clamp(min=1)
+    mean = fine.nan_to_num().sum() / count
+    cases = [
+        replace(
+            case,
+            belief=torch.where(known, case.belief, 0.0),
+            doubt=torch.where(known, case.doubt, 1.0),
+        )
+        for case in (after, before)
+    ]
+    return units.loss(cases[0], cases[1], torch.where(known, fine, mean)) * (fine.numel() / count)
+
+
 def true_fine_case(batch: Batch, lags: tuple[int, ...], *, blur: bool) -> tuple[FineCase, Tensor]:
-    """Return refinement problems of the true coarse maps, and the true fine maps."""
+    """Return refinement problems of the true coarse maps, and the true fine maps.
+
+    Where a coarse value is unknown the belief about it stands in, with its spread; the fine truth
+    is NaN there, for it does not tell how good the refinement is.
+    """
     series, frame = batch.series, batch.frame
     assert series.truth is not None
     assert series.coarse is not None
@@ -321,11 +348,17 @@ def true_fine_case(batch: Batch, lags: tuple[int, ...], *, blur: bool) -> tuple[
         )
         spread = (0.6 * strength).to(anomaly) * torch.ones_like(anomaly)
         anomaly = anomaly + spread * torch.randn(anomaly.shape, generator=generator).to(anomaly)
+    known, doubt = coarse.isfinite(), series.spread[batch.variant, frame]
+    anomaly = torch.where(known, anomaly, series.mean[batch.variant, frame])
+    spread = torch.where(known, spread, doubt)
+    z = series.centre[frame] + series.scale * anomaly
+    coarse = torch.where(known, coarse, series.transform.mean(z, (series.scale * doubt) ** 2))
     case = series.fine_case(
         batch.variant, frame, lags, coarse=coarse, anomaly=anomaly, spread=spread
     )
-    z = series.centre[frame] + series.scale * anomaly
-    return batch.units.believe(case, z, series.calendar[frame]), series.fine[frame]
+    held = nearest_up(known[:, None], batch.units.factor)[:, 0]
+    fine = torch.where(held, series.fine[frame], torch.nan)
+    return batch.units.believe(case, z, series.calendar[frame]), fine
 
 
 def completed_fine_case(batch: Batch, belief: CoarseCase, lags: tuple[int, ...]) -> FineCase:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -15,21 +16,24 @@ if TYPE_CHECKING:
 
 Pattern = Literal["fixed", "random", "block"]
 PATTERNS: tuple[str, ...] = get_args(Pattern)
-MIN_FRAMES = 40  # complete maps below which nothing is fitted
+MIN_FRAMES = 40  # usable maps below which nothing is fitted
+USABLE = 0.2  # share of coarse cells, of those ever known, that makes a map usable
+KNOWN_CELLS = 0.5  # share of its fine cells that makes a coarse mean known
+KNOWN_TOTAL = 0.8  # share of its usual total that makes a coarse sum known
 HALF_MONTHS = 24  # in a year
 OUTAGE_TOTAL = 20.0  # a map whose usual total is above this is never all zero by chance
 
 
 @dataclass(frozen=True)
 class Record:
-    """A complete fine history as arrays, with its coarse aggregate.
+    """A fine history as arrays, with its coarse aggregate.
 
     Parameters
     ----------
     times : array (T,)
         UTC starts of the regular steps.
     fine : array (T, N I, N J)
-        Raw values; a frame with any missing value counts as a gap.
+        Raw values; NaN where unknown.
     factor : int
         Fine cells per coarse cell along one axis.
     aggregation : {"mean", "sum"}
@@ -41,18 +45,24 @@ class Record:
     factor: int
     aggregation: str
 
-    @property
+    @cached_property
     def coarse(self) -> NDArray[np.float64]:
-        """Coarse values (T, I, J): block means or sums."""
+        """Coarse values (T, I, J): block means or sums, as `pooled` knows them."""
         blocks = to_blocks(self.fine.astype(np.float64), self.factor)
-        pooled = blocks.sum(-1) if self.aggregation == "sum" else blocks.mean(-1)
         rows, columns = (size // self.factor for size in self.fine.shape[1:])
-        return np.asarray(pooled.reshape(len(self.fine), rows, columns))
+        return pooled(blocks, self.aggregation).reshape(len(self.fine), rows, columns)
 
     @property
     def complete(self) -> NDArray[np.bool_]:
         """Frames (T,) without any missing value."""
         return np.asarray(np.isfinite(self.fine).all(axis=(1, 2)))
+
+    @property
+    def usable(self) -> NDArray[np.bool_]:
+        """Frames (T,) that can train: a fifth of the coarse cells that are ever known is known."""
+        known = np.isfinite(self.coarse)
+        ever = max(int(known.any(axis=0).sum()), 1)
+        return np.asarray(known.sum(axis=(1, 2)) >= USABLE * ever)
 
 
 def without_outages(record: Record) -> tuple[Record, int]:
@@ -61,8 +71,10 @@ def without_outages(record: Record) -> tuple[Record, int]:
     A step in which every cell of a busy map is zero is a failure of the recorder, not a zero.
     """
     totals = np.nansum(np.abs(record.fine), axis=(1, 2))
-    usual = float(np.median(totals[record.complete])) if record.complete.any() else 0.0
-    outages = record.complete & (totals == 0) & (usual > OUTAGE_TOTAL)
+    known = np.isfinite(record.fine).mean(axis=(1, 2))
+    some = known > 0
+    usual = float(np.median(totals[some] / known[some])) if some.any() else 0.0
+    outages = some & (totals == 0) & (usual * known > OUTAGE_TOTAL)
     if record.aggregation != "sum" or not outages.any():
         return record, 0
     fine = record.fine.copy()
@@ -81,6 +93,45 @@ def to_blocks(fine: NDArray[Any], factor: int) -> NDArray[Any]:
     frames, height, width = fine.shape
     split = fine.reshape(frames, height // factor, factor, width // factor, factor)
     return split.transpose(0, 1, 3, 2, 4).reshape(frames, -1, factor * factor)
+
+
+def pooled(blocks: NDArray[np.float64], aggregation: str) -> NDArray[np.float64]:
+    """Return the coarse values (T, P) of fine `blocks` (T, P, N N), NaN where not known.
+
+    A mean is that of the known cells where they are half of the block or more. A sum is the known
+    sum over the share of the block's usual total that the known cells have, where that is four
+    fifths or more; whole numbers stay whole.
+
+    Examples
+    --------
+    >>> pooled(np.array([[[1.0, 3.0, np.nan, np.nan], [5.0, np.nan, np.nan, np.nan]]]), "mean")
+    array([[ 2., nan]])
+    """
+    whole = blocks.sum(-1) if aggregation == "sum" else blocks.mean(-1)
+    known = np.isfinite(blocks)
+    if not (known.any(-1) & np.isnan(whole)).any():
+        return np.asarray(whole)
+    total = np.where(known, blocks, 0.0).sum(-1)
+    if aggregation == "sum":
+        part = (known * _usual_shares(blocks, known)).sum(-1)
+        enough = part >= KNOWN_TOTAL
+    else:
+        part = known.sum(-1)
+        enough = part >= KNOWN_CELLS * blocks.shape[-1]
+    partly = np.where(enough, total / np.where(enough, part, 1), np.nan)
+    if aggregation == "sum" and np.all(blocks[known] == np.rint(blocks[known])):
+        partly = np.rint(partly)
+    return np.where(np.isfinite(whole), whole, partly)
+
+
+def _usual_shares(blocks: NDArray[np.float64], known: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the share (P, N N) of every cell in its block; one never known has a mean one."""
+    counts = known.sum(axis=0)
+    usual = np.where(known, blocks, 0.0).sum(axis=0) / np.maximum(counts, 1)
+    seen = counts > 0
+    mean = usual.sum(-1, keepdims=True) / np.maximum(seen.sum(-1, keepdims=True), 1)
+    usual = np.where(seen, usual, mean) + np.where(mean > 0, 0.0, 1.0)  # nothing there: evenly
+    return np.asarray(usual / usual.sum(-1, keepdims=True))
 
 
 def from_blocks(blocks: NDArray[Any], factor: int, shape: tuple[int, int]) -> NDArray[Any]:
@@ -135,33 +186,39 @@ class Split:
 
 
 def split_in_time(
-    complete: NDArray[np.bool_],
+    frames: NDArray[np.bool_],
     *,
     block: int,
+    what: str = "complete fine maps",
     validation: float = 0.25,
     folds: int = 3,
     year: int = 0,
     gap: int = 0,
 ) -> Split:
-    """Split complete frames (T,) in time: the last part of the record validates.
+    """Split the `frames` (T,) of a record in time: its last part validates.
 
     Validation alternates between gating and calibration in blocks of `block` frames. With `year`
     frames to a year and a record of a year and a half, every second half-month of the last year
     validates, so that errors are calibrated in every season; `gap` frames at the edges of what
-    still trains between them are left out.
+    still trains between them are left out. `what` these frames are is for the error.
+
+    Raises
+    ------
+    NoObservations
+        If there are fewer than `MIN_FRAMES`.
     """
-    usable = np.flatnonzero(complete)
+    usable = np.flatnonzero(frames)
     if len(usable) < MIN_FRAMES:
         raise NoObservations(
-            f"The history has {len(usable)} complete fine maps before the end of training; "
+            f"The history has {len(usable)} {what} before the end of training; "
             f"at least {MIN_FRAMES} are needed. Give a longer history or a later --until."
         )
     if year and usable[-1] - usable[0] >= 1.5 * year:
-        return _seasonal_split(usable, len(complete), folds, year, gap)
+        return _seasonal_split(usable, len(frames), folds, year, gap)
     cut = usable[int(len(usable) * (1 - validation))]
     train, rest = usable[usable < cut], usable[usable >= cut]
     block = max(1, min(block, len(rest) // 4))
-    return _split(train, rest, (rest - cut) // block, len(complete), folds)
+    return _split(train, rest, (rest - cut) // block, len(frames), folds)
 
 
 def _seasonal_split(

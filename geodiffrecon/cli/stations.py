@@ -222,7 +222,8 @@ def read_cells(path: Path, model: StationDiffRecon, variable: str, run: Session)
                 raise
             return named(None)
 
-    cube = open_on_grid(read, model, None)
+    gridded: Any = model  # only its grid is read
+    cube = open_on_grid(read, gridded, None)
     if cube.attrs["level"] != "fine":
         raise InvalidParameter(
             f"{path.name} is a coarse cube, but {model.value} has a model of stations, which reads "

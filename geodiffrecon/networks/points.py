@@ -32,7 +32,7 @@ class PointFormer(nn.Module):
     >>> net = PointFormer(tokens=5, queries=3, width=8, heads=2)
     >>> nothing = torch.zeros(1, 4, dtype=torch.bool)
     >>> shift, log_factor = net(torch.full((1, 4, 5), torch.nan), nothing, torch.zeros(1, 3))
-    >>> float(shift), float(log_factor)
+    >>> shift.item(), log_factor.item()
     (0.0, 0.0)
     """
 

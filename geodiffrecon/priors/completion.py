@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-from .kernel import SpaceTimeKernel
+from .sample import Sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
+
+    from .kernel import SpaceTimeKernel
 
 MAX_DENSE = 1100  # largest lags x cells for which the covariance is kept and solved whole
 TILE, HALO = 8, 6  # coarse cells solved together, and seen around them, on larger grids
@@ -72,15 +74,20 @@ class GaussianCompletion:
         shrinkage: float = 0.15,
         level: float = 0.3,
         frames: NDArray[np.bool_] | None = None,
+        own: NDArray[np.float64] | None = None,
     ) -> GaussianCompletion:
-        """Fit to `anomalies` (T, P) at `frames` (T,); NaN = missing."""
-        frames = np.ones(len(anomalies), bool) if frames is None else frames
-        seen = np.where(frames[:, None], anomalies, np.nan)
-        kernel = SpaceTimeKernel.fit(seen, positions)
-        model = cls(lags, kernel, positions, None, level)
-        if len(lags) * len(positions) > MAX_DENSE:
-            return model
-        return replace(model, covariance=model._shrunk(seen, shrinkage))
+        """Fit to `anomalies` (T, P) at `frames` (T,), NaN = missing; `own` as in `Sample`."""
+        sample = Sample.of(anomalies, positions, frames=frames, own=own)
+        return cls.learnt(sample, lags=lags, shrinkage=shrinkage, level=level)
+
+    @classmethod
+    def learnt(
+        cls, sample: Sample, *, lags: tuple[int, ...], shrinkage: float, level: float
+    ) -> GaussianCompletion:
+        """Return what a sample says with these settings."""
+        small = len(lags) * len(sample.positions) <= MAX_DENSE
+        covariance = cls._shrunk(sample, lags, shrinkage) if small else None
+        return cls(lags, sample.kernel, sample.positions, covariance, level)
 
     @classmethod
     def select(
@@ -102,9 +109,13 @@ class GaussianCompletion:
             ("shrinkage", SHRINKAGES),
             ("level", LEVELS),
         ]
+        samples = {
+            int(fold): Sample.of(anomalies, positions, frames=(folds >= 0) & (folds != fold))
+            for fold in np.unique(folds[folds >= 0])
+        }
         for name, values in options:
             scored = [
-                (_cross_validate(cls, anomalies, positions, folds, {**best, name: value}, seed), i)
+                (_cross_validate(cls, anomalies, samples, folds, {**best, name: value}, seed), i)
                 for i, value in enumerate(values)
             ]
             best[name] = values[min(scored)[1]]
@@ -172,21 +183,21 @@ class GaussianCompletion:
         field = np.fft.ifft2(np.sqrt(power) * np.fft.fft2(white)).real
         return np.asarray(field[..., : high // 2, : wide // 2].reshape(*white.shape[:-2], size))
 
-    def _shrunk(self, anomalies: NDArray[np.float64], shrinkage: float) -> NDArray[np.float64]:
-        lags, size = np.array(self.lags), len(self.positions)
-        now = np.arange(lags.max(), len(anomalies))
-        stacked = np.concatenate([anomalies[now - lag] for lag in lags], axis=1)  # (T, L P)
-        stacked = stacked[np.isfinite(stacked).all(axis=1)]
-        target = np.block(
-            [[self.kernel.correlation(self.positions, self.positions, a - b) for b in lags]
-             for a in lags]
-        )  # fmt: skip
-        if len(stacked) < 2 * len(lags):
+    @property
+    def now(self) -> GaussianCompletion:
+        """The same from the current frame alone: less sure, and much quicker."""
+        size = len(self.positions)
+        covariance = None if self.covariance is None else self.covariance[:size, :size]
+        return GaussianCompletion((0,), self.kernel, self.positions, covariance, self.level)
+
+    @staticmethod
+    def _shrunk(sample: Sample, lags: tuple[int, ...], shrinkage: float) -> NDArray[np.float64]:
+        target, empirical = sample.target(lags), sample.empirical(lags)
+        if empirical is None:
             return target
-        empirical = stacked.T @ stacked / len(stacked)
         spread = np.sqrt(np.maximum(np.diag(empirical), 1e-6))
         mixed = (1 - shrinkage) * empirical + shrinkage * np.outer(spread, spread) * target
-        return mixed.astype(np.float32).astype(np.float64).reshape(len(lags) * size, -1)
+        return mixed.astype(np.float32).astype(np.float64)
 
     def _solutions(self, observed: NDArray[np.bool_], error: NDArray[np.float64]) -> list[Solution]:
         key = np.packbits(observed).tobytes() + error[observed].tobytes()
@@ -245,15 +256,15 @@ class GaussianCompletion:
 def _cross_validate(
     cls: type[GaussianCompletion],
     anomalies: NDArray[np.float64],
-    positions: NDArray[np.float64],
+    samples: dict[int, Sample],
     folds: NDArray[np.int64],
     settings: dict[str, tuple[int, ...] | float],
     seed: int,
 ) -> float:
     rng = np.random.default_rng(seed)
     squares, count = 0.0, 0
-    for fold in np.unique(folds[folds >= 0]):
-        model = cls.fit(anomalies, positions, frames=(folds >= 0) & (folds != fold), **settings)  # type: ignore[arg-type]
+    for fold, sample in samples.items():
+        model = cls.learnt(sample, **settings)  # type: ignore[arg-type]
         targets = np.flatnonzero(folds == fold)
         targets = targets[np.linspace(0, len(targets) - 1, min(len(targets), 48)).astype(int)]
         ratio = rng.uniform(0.2, 0.8, size=(len(anomalies), 1))

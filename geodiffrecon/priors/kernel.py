@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 EXPONENTS = (1.0, 1.5)
 MAX_PAIR_CELLS = 400
+MIN_PAIRS = 20  # frames in which two cells are both known, below which they say nothing
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class SpaceTimeKernel:
         spread = np.sqrt(np.maximum(np.diag(covariance), 1e-12))
         correlation = covariance / np.outer(spread, spread)
         distance = _distances(positions[cells], positions[cells])
-        keep = pairs > 2
+        keep = (pairs > 2) & (pairs >= min(MIN_PAIRS, pairs.max()))
         best = min(
             (
                 _fit_shares(correlation[keep], distance[keep], reach, exponent)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..scaling import Transform
-from ..windows import Record, contiguous_folds, from_blocks, to_blocks
+from ..windows import Record, contiguous_folds, from_blocks, pooled, to_blocks
 from .climatology import Climatology
 from .completion import GaussianCompletion
-from .offsets import OffsetRefinement, colour_of, residuals_of_fold
+from .offsets import OffsetRefinement, colour_of, residuals_of_fold, spread_of
 from .shares import ShareRefinement
 
 if TYPE_CHECKING:
@@ -100,7 +100,15 @@ class Prior:
         if record.aggregation == "sum":
             chosen = ShareRefinement.select(parts.blocks, parts.slots, calendar.n_slots, fold)
         else:
-            chosen = OffsetRefinement.select(parts.offsets, parts.anomalies, parts.design, fold)
+            kriging = GaussianCompletion.fit(
+                flat,
+                parts.positions,
+                frames=fold >= 0,
+                own=parts.own,
+                **best,  # type: ignore[arg-type]
+            )
+            whole = parts.whole_maps(kriging, fold >= 0)
+            chosen = OffsetRefinement.select(parts.offsets, whole, parts.design, fold)
         return PriorSettings(refinement=tuple(chosen.values()), **best)  # type: ignore[arg-type]
 
     @classmethod
@@ -118,6 +126,7 @@ class Prior:
         completion = GaussianCompletion.fit(
             parts.anomalies.reshape(len(fold), -1), parts.positions, frames=keep,
             lags=settings.lags, shrinkage=settings.shrinkage, level=settings.level,
+            own=parts.own,
         )  # fmt: skip
         first, second = settings.refinement
         refinement: ShareRefinement | OffsetRefinement
@@ -126,10 +135,12 @@ class Prior:
                 parts.blocks[keep], parts.slots[keep], calendar.n_slots,
                 bandwidth=first, strength=second,
             )  # fmt: skip
-            fitted = parts.blocks[keep].sum(-1, keepdims=True) * shares.predict(parts.slots[keep])
+            totals = pooled(parts.blocks[keep], "sum")[..., None]
+            fitted = totals * shares.predict(parts.slots[keep])
             refinement = ShareRefinement(shares.shares, _dispersion(parts.blocks[keep], fitted))
         else:
-            refinement = _cross_fitted_offsets(parts, fold, first, second)
+            whole = parts.whole_maps(completion, keep)
+            refinement = _cross_fitted_offsets(parts, whole, fold, first, second)
         return cls(
             parts.transform, calendar, parts.shape, record.factor, parts.climatology,
             completion, refinement, parts.representativeness(keep), _level(record, keep),
@@ -253,6 +264,7 @@ class _Parts:
     design: NDArray[np.float64]
     slots: NDArray[np.int64]
     climatology: Climatology
+    own: NDArray[np.float64]
     blocks: NDArray[np.float64]
     anomalies: NDArray[np.float64]
     offsets: NDArray[np.float64]
@@ -263,24 +275,45 @@ class _Parts:
         frames, rows, columns = coarse.shape
         design = calendar.climatology(record.times)
         z = transform.forward(coarse).reshape(frames, -1)
-        climatology = Climatology.fit(z[keep], design[keep])
         blocks = to_blocks(record.fine.astype(np.float64), record.factor)
         grid = np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij")
+        positions = np.stack(grid, -1).reshape(-1, 2).astype(float)
+        climatology, own = Climatology.fit(z[keep], design[keep]).borrowed(
+            np.isfinite(z[keep]).sum(axis=0), positions, design[keep]
+        )
         return cls(
-            transform, (rows, columns), np.stack(grid, -1).reshape(-1, 2).astype(float),
-            design, calendar.slots(record.times), climatology, blocks,
+            transform, (rows, columns), positions,
+            design, calendar.slots(record.times), climatology, own, blocks,
             climatology.standardise(z, design).reshape(coarse.shape),
             transform.forward(blocks) - z[..., None],
         )  # fmt: skip
 
     def representativeness(self, keep: NDArray[np.bool_]) -> NDArray[np.float64]:
-        return np.nanmean(self.offsets[keep] ** 2, axis=(0, 2)).reshape(self.shape)
+        squares = self.offsets[keep] ** 2
+        never = np.isnan(squares).all(axis=(0, 2))
+        squares[:, never] = 0.0
+        found = np.nanmean(squares, axis=(0, 2))
+        return np.where(never, found.max(), found).reshape(self.shape)
+
+    def whole_maps(
+        self, completion: GaussianCompletion, keep: NDArray[np.bool_]
+    ) -> NDArray[np.float64]:
+        """Return the anomalies (T, I, J), those unknown at `keep` (T,) kriged from their frame."""
+        flat = self.anomalies.reshape(len(keep), -1)
+        holes = np.flatnonzero(keep & np.isnan(flat).any(axis=1))
+        whole = flat.copy()
+        whole[holes] = completion.now.predict(flat, frames=holes)[0]
+        return np.where(np.isfinite(flat), flat, whole).reshape(self.anomalies.shape)
 
 
 def _cross_fitted_offsets(
-    parts: _Parts, fold: NDArray[np.int64], radius: float, penalty: float
+    parts: _Parts,
+    anomalies: NDArray[np.float64],
+    fold: NDArray[np.int64],
+    radius: float,
+    penalty: float,
 ) -> OffsetRefinement:
-    arrays = (parts.offsets, parts.anomalies, parts.design)
+    arrays = (parts.offsets, anomalies, parts.design)
     keep = fold >= 0
     fold = contiguous_folds(np.flatnonzero(keep), len(fold), SPREAD_FOLDS)
     model = OffsetRefinement.fit(
@@ -292,7 +325,7 @@ def _cross_fitted_offsets(
             for f in np.unique(fold[keep])
         ]
     )
-    spread = np.sqrt(np.nanmean(residuals**2, axis=0)).astype(np.float32)
+    spread = spread_of(residuals, parts.offsets[keep])
     floor = max(1e-3 * float(np.sqrt(np.nanmean(parts.offsets[keep] ** 2))), 1e-6)
     return OffsetRefinement(
         model.coefficients, model.radius, np.maximum(spread, floor), colour_of(residuals)
@@ -302,6 +335,7 @@ def _cross_fitted_offsets(
 def _dispersion(blocks: NDArray[np.float64], fitted: NDArray[np.float64]) -> float:
     total = fitted.sum(-1, keepdims=True)
     binomial = fitted * (1 - fitted / np.maximum(total, 1e-9))
+    binomial[np.isnan(blocks)] = np.nan
     return max(DISPERSION_FLOOR, float(np.nansum((blocks - fitted) ** 2) / np.nansum(binomial)))
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..windows import pooled
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -42,17 +44,23 @@ class ShareRefinement:
         bandwidth: float = 3.0,
         strength: float = 10.0,
     ) -> ShareRefinement:
-        """Fit to fine `blocks` (T, P, N*N), NaN frames skipped, at `slots` (T,) of the day.
+        """Fit to fine `blocks` (T, P, N*N), NaN = unknown, at `slots` (T,) of the day.
 
         `bandwidth` is in slots; `strength` is how many coarse units the all-day share weighs.
+        Values of coarse cells that are not known (`windows.pooled`) take no part.
         """
-        known = np.isfinite(blocks).all(axis=(1, 2))
-        sums = np.zeros((n_slots, *blocks.shape[1:]))
-        np.add.at(sums, slots[known], blocks[known])
-        total = sums.sum(axis=0)  # (P, N*N)
+        coarse = np.broadcast_to(pooled(blocks, "sum")[..., None], blocks.shape)
+        inside = np.isfinite(coarse)
+        known = inside & np.isfinite(blocks)
+        sums, whole, part = (np.zeros((n_slots, *blocks.shape[1:])) for _ in range(3))
+        np.add.at(sums, slots, np.where(known, blocks, 0.0))
+        np.add.at(whole, slots, np.where(inside, coarse, 0.0))
+        np.add.at(part, slots, np.where(known, coarse, 0.0))
+        total = _scaled_up(sums.sum(axis=0), whole.sum(axis=0), part.sum(axis=0))  # (P, N*N)
         uniform = np.full_like(total, 1.0 / total.shape[-1])
         overall = _normalise(total + UNIFORM_COUNT * uniform)
-        smooth = np.einsum("sr,rpn->spn", _circular_kernel(n_slots, bandwidth), sums)
+        kernel = _circular_kernel(n_slots, bandwidth)
+        smooth = _scaled_up(*(np.einsum("sr,rpn->spn", kernel, a) for a in (sums, whole, part)))
         shares = _normalise(smooth + strength * overall)
         return cls(shares.astype(np.float32))
 
@@ -91,8 +99,27 @@ def _loss(
         model = cls.fit(
             blocks[learn], slots[learn], n_slots, bandwidth=bandwidth, strength=strength
         )
-        loss -= float(np.nansum(blocks[held] * np.log(model.predict(slots[held]) + 1e-12)))
+        shares, seen = model.predict(slots[held]), np.isfinite(blocks[held])
+        loss -= float(np.nansum(blocks[held] * np.log(shares + 1e-12)))
+        # Of a block with holes the share among its known cells counts.
+        part = np.where(seen.all(-1), 1.0, np.where(seen, shares, 0.0).sum(-1))
+        loss += float((np.nansum(blocks[held], axis=-1) * np.log(np.maximum(part, 1e-12))).sum())
     return loss
+
+
+def _scaled_up(
+    sums: NDArray[np.float64], whole: NDArray[np.float64], part: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return `sums` (..., N*N) as if every cell had been known whenever its coarse cell was.
+
+    `whole` is the coarse total, `part` that of the frames in which the cell is known; one that
+    never is gets the mean of the cells beside it.
+    """
+    never = (part <= 0) & (whole > 0)
+    scaled = sums * np.where(part > 0, whole / np.where(part > 0, part, 1.0), 1.0)
+    others = np.maximum((~never).sum(-1, keepdims=True), 1)
+    mean = np.where(never, 0.0, scaled).sum(-1, keepdims=True) / others
+    return np.where(never, mean, scaled)
 
 
 def _circular_kernel(size: int, bandwidth: float) -> NDArray[np.float64]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from .baselines import Record, Targets
     from .forecast import SiteForecast
+    from .variogram import Kernel
 
     Array = NDArray[np.float64]
 
@@ -26,9 +27,16 @@ RIDGE = 1e-3
 
 
 class PooledKriging:
-    """One variogram for all steps in square-root units, its variance refitted on training."""
+    """One variogram for all steps in square-root units, its variance refitted on training.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    given : Kernel, optional
+        Range and nugget; fitted without them.
+    """
+
+    def __init__(self, given: Kernel | None = None) -> None:
+        self.given = given
         self.rho = 0.0
 
     def fit(self, record: Record) -> None:
@@ -37,7 +45,7 @@ class PooledKriging:
         z, km = record.power().forward(record.values), record.places.km
         self._usual = usual(z)
         self._learn(record, z)
-        kernel = fit_kernel(self._rest(record, z), km)
+        kernel = self.given or fit_kernel(self._rest(record, z), km)
         steps = chosen_steps(len(z), FINAL_WORK / z.shape[1] ** 3, run=RUN)
         errors, variance = self._left_out(record, z, kernel.among(km), steps)
         factor = float(np.nanmean(errors**2 / variance)) if np.isfinite(errors).any() else 1.0

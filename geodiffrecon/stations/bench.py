@@ -20,6 +20,7 @@ from .hourly_kriging import HourlyKriging
 from .oracle import Oracle
 from .places import Places
 from .tally import DayForecast
+from .variogram import Kernel
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,10 +38,12 @@ if TYPE_CHECKING:
     Contender = Callable[[int, Fold], SiteForecast]
 
 HOURLY, POOLED = "kriging per hour", "pooled square-root kriging"
+RULE = "pooled kriging, 100 km"  # a usual rule of thumb; only its variance is fitted
 ORACLE = "oracle"
 BASELINES: dict[str, Callable[[], Baseline]] = {
     HOURLY: HourlyKriging,
     POOLED: PooledKriging,
+    RULE: lambda: PooledKriging(Kernel(100.0, 0.05)),
     "regression kriging": RegressionKriging,
     "idw": Weighted,
     "nearest": lambda: Weighted(np.inf),
@@ -106,7 +109,7 @@ class Bench:
     train_steps: int
     first: int
     every: int = 1
-    samples: int = 200
+    samples: int = 100
     seed: int = 0
     external: Covariates | None = None
 

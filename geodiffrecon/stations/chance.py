@@ -1,4 +1,4 @@
-"""Noise at any spots: as correlated in space as the errors of kriging, and in time as errors are."""
+"""Noise at any spots: correlated in space as the errors of kriging are, and in time as errors."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ class StationFitting:
     # --- the layers ----------------------------------------------------------------------------
 
     def _prior(self, frames: Frames) -> tuple[StationLayers, Readings]:
-        """Fit climate, effect of places and covariance to `frames`; choose what covariance reads."""
+        """Fit climate, effect of places and covariance to `frames`; choose what is read."""
         _, _, readings = self._climates(frames)
         fit = KernelFit(
             self.power, self.settings.kernel_steps, self.settings.kernel_frames, self.seed
@@ -327,7 +327,10 @@ class StationFitting:
         again = [
             self._member(last, hidden, group, start=member) for group, member in enumerate(members)
         ]
-        return replace(last, members=again, denoiser=denoiser)
+        last = replace(last, members=again)
+        if denoiser is not None:
+            denoiser = self._denoiser(last, hidden, self._crossed(last, hidden, again))
+        return replace(last, denoiser=denoiser)
 
     def _reach(self) -> float:
         """Return the farthest that a station stood from its nearest neighbour."""

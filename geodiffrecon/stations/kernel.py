@@ -50,6 +50,18 @@ class StationKernel(nn.Module):
     True
     """
 
+    reach: nn.Parameter
+    nugget: nn.Parameter
+    sill: nn.Parameter
+    stretch: nn.Parameter
+    turn: nn.Parameter
+    level: nn.Parameter
+    memory: nn.Parameter
+    level_memory: nn.Parameter
+    micro_memory: nn.Parameter
+    lasting: nn.Parameter
+    drift: nn.Parameter
+
     def __init__(self) -> None:
         super().__init__()
         for name, start in STARTS.items():

@@ -18,7 +18,7 @@ from .chance import SpotNoise
 from .forecast import LEVELS, Power, SiteForecast, standard_cdf, standard_quantile
 from .memory import ErrorMemory
 from .spread import LocalSpread
-from .surroundings import Readings, Surroundings
+from .surroundings import MEMORY, Readings, Surroundings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -75,16 +75,14 @@ class StationLayers:
     shape: tuple[float, ...] = ()
     memory: ErrorMemory = field(default_factory=ErrorMemory)
     reach_km: float = np.inf
-    waves: int = 512
+    waves: int = 256
     chain: int = 8
     step_ns: int = 3_600_000_000_000
 
     @property
     def history(self) -> int:
         """Steps before a map that can change it."""
-        from .surroundings import MEMORY
-
-        return MEMORY + max(self.around.kriging.lags)
+        return max(MEMORY, *self.around.kriging.lags)
 
     def readings(self, network: StationNetwork, km: Array, sky: Sky, terrain: Array) -> Readings:
         """Return a network in the units of the model; `km` and `terrain` are of its stations."""
@@ -120,7 +118,7 @@ class StationLayers:
         seed: int = 0,
         progress: Progress = silent,
     ) -> SiteForecast:
-        """Return the forecast of `sites` (Q, 2) in km at `frames`, with `draws` if there are any."""
+        """Return the forecast of `sites` (Q, 2) in km at `frames`, with `draws` where asked for."""
         shape = (len(frames), len(sites))
         location, scale = np.empty(shape), np.empty(shape)
         drawn = np.empty((len(draws), *shape), np.float32) if len(draws) else None

@@ -12,11 +12,12 @@ from .. import __version__
 from ..calendar import Calendar
 from ..errors import GridMismatch, InvalidParameter, NotFitted
 from ..features import Features
-from ..grid import NestedGrid
 from ..memory import check_maps
+from ..model import quiet
 from ..progress import Progress, silent
 from ..scaling import propose_kind
 from ..variable import Variable
+from .forecast import Power
 from .maps import maps_of
 from .network import PointColumns, StationNetwork
 from .places import Places, centres
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..covariates import Covariates
+    from ..grid import NestedGrid
     from ..points import PointTable
+    from ..scaling import Kind
     from .forecast import SiteForecast
     from .layers import StationLayers
     from .sky import Sky
@@ -42,11 +45,6 @@ if TYPE_CHECKING:
     Log = Callable[[str], None]
 
 FORM = "stations"
-KINDS = ("real", "positive")
-
-
-def quiet(sentence: str) -> None:
-    """Take a sentence and tell nobody."""
 
 
 class StationDiffRecon:
@@ -84,6 +82,9 @@ class StationDiffRecon:
     label : {"start", "end"}
         Which end of its interval a stamp marks.
     """
+
+    kind: Kind
+    label: Literal["start", "end"]
 
     def __init__(
         self,
@@ -175,6 +176,7 @@ class StationDiffRecon:
             network = network.between(network.times[0], self.variable.instant(until))
         self.kind = self._kind(network, kind)
         network, _ = cleaned(network, self.kind)
+        network = network.only(np.isfinite(network.values).sum(axis=0) > 0)  # before `until`
         self.columns, self.label = columns, label
         calendar = Calendar.seen_in(network.times, tz=network.calendar_tz, country=country)
         self.features = Features.of(external, network.times)
@@ -365,20 +367,13 @@ class StationDiffRecon:
 
     def _fitted(self) -> StationLayers:
         if self._layers is None:
-            raise NotFitted(
-                "The model is not fitted; call fit(points, grid) or load a model first."
-            )
+            raise NotFitted("The model is not fitted; call fit(points, grid) or load one first.")
         return self._layers
 
     def _network(
-        self,
-        points: PointTable | StationNetwork,
-        grid: NestedGrid,
-        freq: str,
-        calendar_tz: str,
-        label: Literal["start", "end"],
-        least: int = 3,
-    ) -> StationNetwork:
+        self, points: PointTable | StationNetwork, grid: NestedGrid, freq: str, calendar_tz: str,
+        label: Literal["start", "end"], least: int = 3,
+    ) -> StationNetwork:  # fmt: skip
         if isinstance(points, StationNetwork):
             return points
         return StationNetwork.of(
@@ -387,14 +382,7 @@ class StationDiffRecon:
 
     def _given(self, points: PointTable | StationNetwork) -> StationNetwork:
         """Return readings as the model takes them: cleaned, silent stations left out, in order."""
-        network = self._network(
-            points,
-            self.grid,
-            self.freq,
-            self.calendar_tz,
-            self.label,
-            least=0,  # type: ignore[arg-type]
-        )
+        network = self._network(points, self.grid, self.freq, self.calendar_tz, self.label, least=0)
         if network.freq != self.freq:
             raise GridMismatch(
                 f"The readings have steps of {network.freq}, the model of {self.freq}; cut them "
@@ -421,18 +409,16 @@ class StationDiffRecon:
             wind=self.settings.wind,
         )  # fmt: skip
 
-    def _kind(self, network: StationNetwork, asked: str | None) -> str:
+    def _kind(self, network: StationNetwork, asked: str | None) -> Kind:
         known = network.values[np.isfinite(network.values)]
         # a few impossible readings do not make a concentration signed
-        usual = known[known >= 0] if (known < 0).mean() < 0.05 else known
+        usual = known[known >= 0] if (known < 0).sum() < 0.05 * len(known) else known
         kind = asked or propose_kind(usual, "mean")
-        if kind not in KINDS:
+        if kind not in ("real", "positive"):
             raise InvalidParameter(f"kind must be real or positive for stations, not {kind!r}.")
-        return kind
+        return "real" if kind == "real" else "positive"
 
-    def _power(self) -> Any:
-        from .forecast import Power
-
+    def _power(self) -> Power:
         return Power(0.5) if self.kind == "positive" else Power(1.0, signed=True)
 
     def _attrs(self, frames: NDArray[np.int64], *, samples: int, seed: int) -> dict[str, Any]:

@@ -10,8 +10,8 @@ import numpy as np
 from ..calendar import Calendar
 from ..errors import GridMismatch
 from ..grid import NestedGrid
+from ..model import quiet
 from .evidence import StationSplit
-from .lesson import Hidden
 from .network import StationNetwork
 from .places import Places
 from .sky import Sky
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..features import Features
     from .fitting import StationFitting
     from .layers import StationLayers
+    from .lesson import Hidden
 
 
 def pretrained(
@@ -59,7 +60,7 @@ def pretrained(
     still = replace(sky, way=None)
     other = replace(
         fitting, network=network, km=places.km(network.x, network.y), terrain=terrain, sky=still,
-        calendar=calendar, pretrained=None, verdicts=[], log=_quiet,
+        calendar=calendar, pretrained=None, verdicts=[], log=quiet,
     )  # fmt: skip
     other.split = StationSplit.of(network.values, network.step_ns)
     layers, readings = other._prior(other.split.all)
@@ -92,7 +93,3 @@ def _network(history: xr.Dataset, count: int, seed: int) -> StationNetwork:
         values[:, row, column], value=name, freq=str(history.attrs["freq"]),
         calendar_tz=str(history.attrs["calendar_tz"]),
     )  # fmt: skip
-
-
-def _quiet(sentence: str) -> None:
-    """Take a sentence and tell nobody."""

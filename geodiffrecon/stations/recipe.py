@@ -63,12 +63,12 @@ class StationModel(Protocol):
         """Steps before a map that it reads."""
         ...
 
-    def fit(self, points: StationNetwork, grid: NestedGrid, **options: Any) -> Any:
-        """Fit to stations."""
+    def fit(self, *data: Any, **options: Any) -> Any:
+        """Fit to the stations of a network, for a grid."""
         ...
 
-    def at(self, points: StationNetwork, x: Array, y: Array, **options: Any) -> SiteForecast:
-        """Predict sites."""
+    def at(self, *data: Any, **options: Any) -> SiteForecast:
+        """Predict the sites x, y from a network."""
         ...
 
     def info(self) -> dict[str, Any]:

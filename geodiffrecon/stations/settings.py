@@ -48,7 +48,7 @@ class StationSettings:
     """
 
     preset: str = "default"
-    lags: tuple[int, ...] = (0, 1, 3)
+    lags: tuple[int, ...] = (0, 1, 2, 4)
     wind: bool = True
     place: bool = True
     weather: bool = True
@@ -66,7 +66,7 @@ class StationSettings:
     steps: int = 500
     batch: int = 512
     rate: float = 2e-3
-    fields: int = 512
+    fields: int = 256
     chain: int = 8
 
     def to_dict(self) -> dict[str, Any]:
@@ -114,7 +114,7 @@ def station_preset(name: str) -> StationSettings:
     if name == "tiny":
         return StationSettings(
             preset="tiny", lags=(0, 1), kernel_steps=40, kernel_frames=40, rows=20_000,
-            steps=100, batch=256, width=16, fields=256,
+            steps=100, batch=256, width=16, fields=128,
         )  # fmt: skip
     raise InvalidParameter(
         f"preset must be default or tiny for stations, not {name!r}; the paper's model learns from "

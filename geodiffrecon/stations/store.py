@@ -42,6 +42,7 @@ def pack(layers: StationLayers) -> tuple[dict[str, Any], Arrays]:
     config = {
         "power": asdict(layers.power), "calendar": asdict(layers.climate.calendar),
         "lags": list(around.kriging.lags), "unit_km": around.unit_km, "level": list(around.level),
+        "stations": around.stations,
         "local": asdict(layers.local), "shape": list(layers.shape),
         "memory": asdict(layers.memory), "reach_km": layers.reach_km,
         "waves": layers.waves, "chain": layers.chain, "step_ns": layers.step_ns,
@@ -65,7 +66,7 @@ def unpack(config: Mapping[str, Any], arrays: Arrays, settings: StationSettings)
         _fill(kernel, "kernel", arrays)
         around = Surroundings(
             StationKriging(kernel, tuple(config["lags"])), config["unit_km"],
-            tuple(config["level"]), settings.neighbours,
+            tuple(config["level"]), settings.neighbours, config["stations"],
         )  # fmt: skip
         layers = StationLayers(
             Power(**config["power"]), Climate(Calendar(**config["calendar"]), arrays["climate"]),

@@ -110,12 +110,15 @@ class Surroundings:
         Mean and spread of the anomalies in training.
     neighbours : int
         Nearest stations that are described.
+    stations : int
+        In training; with those of a file, what is said of a step would depend on other steps.
     """
 
     kriging: StationKriging
     unit_km: float
     level: tuple[float, float]
     neighbours: int
+    stations: int
 
     @classmethod
     def of(cls, kriging: StationKriging, readings: Readings, neighbours: int) -> Surroundings:
@@ -125,12 +128,13 @@ class Surroundings:
         nearest = np.sort(apart, axis=1)[:, : min(3, len(apart) - 1)]
         unit = max(float(np.median(nearest.mean(axis=1))), 1e-3)
         known = readings.anomalies[np.isfinite(readings.anomalies)]
-        return cls(kriging, unit, (float(known.mean()), max(float(known.std()), 1e-6)), neighbours)
+        level = float(known.mean()), max(float(known.std()), 1e-6)
+        return cls(kriging, unit, level, neighbours, len(readings.km))
 
     def of_stations(
         self, readings: Readings, frames: NDArray[np.int64]
     ) -> Iterator[tuple[NDArray[np.int64], Cases]]:
-        """Yield frames (m,) and the cases (m S) of their stations, each hidden from all it reads."""
+        """Yield frames (m,) and the cases (m S) of their stations, each hidden from its case."""
         count = len(readings.km)
         near = _nearest(readings.km, readings.km, self.neighbours, hide_self=True)
         for part in _runs(frames, max(1, PAIRS // count**2 - MEMORY)):
@@ -142,8 +146,9 @@ class Surroundings:
             gathered = residual.gather(2, near.expand(len(past), -1, -1))
             terrain = torch.as_tensor(readings.terrain)
             cases = self._described(
-                readings, part, readings.km, near, gathered, mean, spread, terrain
-            )
+                readings, part, readings.km, near, gathered, mean, spread, terrain,
+                others=1 - torch.eye(count, dtype=torch.float64),
+            )  # fmt: skip
             back = torch.as_tensor(readings.lasting + readings.centre[part][:, None])
             yield part, replace(cases, mean=cases.mean + back.reshape(-1))
 
@@ -156,9 +161,9 @@ class Surroundings:
         lasting: Array,
     ) -> Iterator[tuple[NDArray[np.int64], Cases]]:
         """Yield frames (m,) and the cases (m Q) of `sites` (Q, 2), which are no stations."""
-        near = _nearest(sites, readings.km, self.neighbours, hide_self=False)
-        rows = max(1, PAIRS // (len(sites) * near.shape[1] * 4))
-        for part in _runs(frames, rows):
+        rows = max(1, PAIRS // (len(sites) * min(self.neighbours, len(readings.km)) * 4))
+        for part, heard in self._heard(readings, frames, rows):
+            near = heard[_nearest(sites, readings.km[heard], self.neighbours, hide_self=False)]
             mean, spread = self.kriging.predict(
                 readings.anomalies, readings.km, part, sites, readings.sky.way
             )
@@ -168,9 +173,29 @@ class Surroundings:
             cases = self._described(
                 readings, part, sites, near, gathered,
                 torch.as_tensor(mean), torch.as_tensor(spread), torch.as_tensor(terrain),
+                others=torch.ones(1, len(readings.km), dtype=torch.float64),
             )  # fmt: skip
             back = torch.as_tensor(lasting + readings.centre[part][:, None])
             yield part, replace(cases, mean=cases.mean + back.reshape(-1))
+
+    def _heard(
+        self, readings: Readings, frames: NDArray[np.int64], most: int
+    ) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+        """Yield runs of frames and the stations that a spot may have near it.
+
+        Only those of the last steps: one that is silent all the while, and reports elsewhere in a
+        file, must not push another out.
+        """
+        everyone = np.arange(len(readings.km))
+        for run in _runs(frames, most):
+            if len(everyone) <= self.neighbours:
+                yield run, torch.as_tensor(everyone)
+                continue
+            seen = np.isfinite(readings.anomalies)
+            recent = np.stack([seen[max(0, f - MEMORY) : f + 1].any(axis=0) for f in run])
+            changed = np.flatnonzero((recent[1:] != recent[:-1]).any(axis=1)) + 1
+            for part, now in zip(np.split(run, changed), recent[[0, *changed]], strict=True):
+                yield part, torch.as_tensor(np.flatnonzero(now) if now.any() else everyone)
 
     def _residuals(self, readings: Readings, rows: NDArray[np.int64]) -> Tensor:
         alone = StationKriging(self.kriging.kernel, (0,))
@@ -195,8 +220,13 @@ class Surroundings:
         mean: Tensor,
         spread: Tensor,
         terrain: Tensor,
+        *,
+        others: Tensor,
     ) -> Cases:
-        """Return the cases of (m, Q) spots; `residual` (MEMORY + m, Q, K) begins earlier."""
+        """Return the cases of (m, Q) spots; `residual` (MEMORY + m, Q, K) begins earlier.
+
+        `others` (Q, S) or (1, S) is 1 for the stations that a spot may know of, else 0.
+        """
         place = _Place.of(sites, readings.km, near, self.unit_km)
         now = _gathered(readings.anomalies, frames, near)  # (m, Q, K)
         seen = torch.isfinite(now)
@@ -216,7 +246,9 @@ class Surroundings:
         tokens = [*away, *parts, current, before, bias, power.sqrt(), upwind]
         slope = torch.as_tensor(readings.terrain)[near] - terrain[:, None]  # (Q, K, C)
         tokens += [part.expand(seen.shape) for part in slope.unbind(-1)]
-        query = self._query(readings, frames, place, seen, mean, spread, (current, before, power))
+        frame = self._frame(readings, frames, others)
+        residuals = (current, before, power)
+        query = self._query(place, seen, mean, spread, residuals, frame)
         context = torch.as_tensor(readings.sky.context[frames])[:, None]
         context = context.expand(-1, query.shape[1], -1)
         query = torch.cat([query, context, terrain.expand(len(frames), -1, -1)], dim=-1)
@@ -227,13 +259,12 @@ class Surroundings:
 
     def _query(
         self,
-        readings: Readings,
-        frames: NDArray[np.int64],
         place: _Place,
         seen: Tensor,
         mean: Tensor,
         spread: Tensor,
         residuals: tuple[Tensor, Tensor, Tensor],
+        frame: list[Tensor],
     ) -> Tensor:
         """Return the columns (m, Q, OWN_COLUMNS) that need nothing but readings."""
         current, before, power = residuals
@@ -242,22 +273,25 @@ class Surroundings:
         size = torch.log(spread / width)
         level = (mean - centre) / width
         far = torch.where(seen, place.apart.expand(seen.shape), torch.tensor(FAR)).amin(-1)
-        now = torch.as_tensor(readings.anomalies[frames])
-        known = torch.isfinite(now)
-        count = known.sum(-1)
-        usual = now.nan_to_num().sum(-1) / count.clamp_min(1)
-        around = ((now - usual[:, None]).nan_to_num() ** 2).sum(-1) / count.clamp_min(1)
-        frame = [
-            (usual - centre) / width, (around.sqrt() - width) / width, count / known.shape[1] - 1.0,
-        ]  # fmt: skip
         columns = [
             torch.log(_local(shares, current**2, 1.0)), torch.log(_local(shares, power, 1.0)),
             torch.log((current**2 * seen).sum(-1) + 3) - torch.log(seen.sum(-1) + 3.0),
             torch.log(_local(shares, before**2, 1.0)), _local(shares, current, 0.0),
             size, level, torch.log1p(2 * far / self.unit_km) - 1,
-            *(part[:, None].expand(size.shape) for part in frame),
+            *(part.expand(size.shape) for part in frame),
         ]  # fmt: skip
         return torch.stack(columns, -1)
+
+    def _frame(self, readings: Readings, frames: NDArray[np.int64], others: Tensor) -> list[Tensor]:
+        """Return level, contrast and share of the stations that report, each (m, Q) or (m, 1)."""
+        centre, width = self.level
+        now = torch.as_tensor(readings.anomalies[frames])[:, None]  # (m, 1, S)
+        known = torch.isfinite(now) * others
+        value, count = now.nan_to_num() * others, known.sum(-1)
+        usual = value.sum(-1) / count.clamp_min(1)
+        around = ((value - usual[..., None]) ** 2 * known).sum(-1) / count.clamp_min(1)
+        usually = self.stations - len(readings.km) + others.sum(-1)  # less what is hidden
+        return [(usual - centre) / width, (around.sqrt() - width) / width, count / usually - 1.0]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from .. import __version__
 from ..calendar import iso
 from ..errors import InvalidParameter
 from ..progress import Progress, silent
-from .bench import DAY_NS, HOURLY, METHODS, ORACLE, POOLED
+from .bench import DAY_NS, HOURLY, METHODS, ORACLE, POOLED, RULE
 from .folds import Fold, block_folds, station_folds
 from .places import Places
 from .recipe import bench_of, contender
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     Log = Callable[[str], None]
 
 MODEL = "geodiffrecon"
-REFERENCES = (HOURLY, POOLED)
+REFERENCES = (HOURLY, POOLED, RULE)
 BLOCK_DAYS = 3  # of the bootstrap: an episode lasts days
 Pattern = Literal["stations", "blocks"]
 
@@ -137,7 +137,7 @@ def evaluate_stations(
     start: str | None = None,
     end: str | None = None,
     every: int = 1,
-    samples: int = 200,
+    samples: int = 100,
     methods: tuple[str, ...] = METHODS,
     external: Covariates | None = None,
     max_minutes: float | None = None,
@@ -299,6 +299,7 @@ def _meta(bench: Bench, unscored: int, settings: dict[str, Any]) -> dict[str, An
         "given": [int(fold.given.sum()) for fold in bench.folds],
         "value": network.value,
         "units": network.units,
+        "crs": None if bench.grid.crs is None else str(bench.grid.crs),
         "freq": network.freq,
         "calendar_tz": network.calendar_tz,
         "data_fingerprint": bench.fingerprint(),

@@ -106,14 +106,17 @@ def test_a_cube_keeps_its_observed_cells(small, tmp_path):
     np.testing.assert_allclose(pooled[known], seen.values[known], rtol=1e-4)
 
 
-def test_a_cube_that_bin_made_gives_the_same_maps_as_the_points(small, mapped, tmp_path):
+def test_a_coarse_cube_that_bin_made_loses_only_where_points_stand(small, mapped, tmp_path):
     cube = tmp_path / "cube.nc"
     request = ["bin", small.points, "--out", cube, "--freq", "1D", "--value", "pm25"]
     grid = ["--bounds", 115, 39, 117, 41, "--shape", 4, 4, "--factor", 4]
     assert geodiffrecon(*request, *grid, "--calendar-tz", "Asia/Shanghai").code == 0
     assert reconstruct(small, cube, tmp_path / "maps", *PERIOD, "--format", "netcdf").code == 0
     one, two = (read_netcdf(folder / "pm25.nc") for folder in (mapped[1], tmp_path / "maps"))
-    np.testing.assert_array_equal(one["pm25"], two["pm25"])
+    np.testing.assert_array_equal(one["pm25_n_obs"], two["pm25_n_obs"])
+    empty = one["pm25_n_obs"].values == 0
+    np.testing.assert_allclose(one["pm25"].values[empty], two["pm25"].values[empty], rtol=1e-5)
+    assert (one["pm25"].values != two["pm25"].values)[~empty].mean() > 0.9
 
 
 def test_a_coarse_raster_with_holes_gives_the_same_maps_as_the_cube(small, tmp_path):

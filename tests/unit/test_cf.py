@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import shutil
+import subprocess
+
 import numpy as np
 import pytest
 import rasterio
@@ -60,6 +63,74 @@ def test_cf_attributes(tmp_path, maps):
         assert "_FillValue" not in data.latitude.attrs
         assert data.encoding["unlimited_dims"] == {"time"}
         assert data.realization.attrs["standard_name"] == "realization"
+
+
+@pytest.fixture
+def station_maps(maps):
+    """Return maps as a model of stations makes them."""
+    dims, shape = maps.pm25.dims, maps.pm25.shape
+    far = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    far[2] = np.nan  # no station reported
+    return maps.assign(
+        pm25_q25=maps.pm25 * 0.9, pm25_q75=maps.pm25 * 1.1,
+        pm25_distance=(dims, far, {"units": "km"}),
+        pm25_information=(dims, (far < 40).astype(np.int8), {"units": "1"}),
+        pm25_exceed_35=(dims, np.clip(far / 400, 0, 1), {"units": "1", "threshold": 35.0}),
+    )  # fmt: skip
+
+
+def test_cf_attributes_of_maps_of_stations(tmp_path, station_maps):
+    path = write_netcdf(station_maps, tmp_path / "m.nc")
+    name = "mass_concentration_of_pm2p5_ambient_aerosol_particles_in_air"
+    with xr.open_dataset(path, decode_cf=False) as data:
+        others = "q25 q75 distance information exceed_35"
+        listed = data.pm25.attrs["ancillary_variables"].split()
+        assert listed[-5:] == [f"pm25_{other}" for other in others.split()]
+        for quantile in ("q25", "q75"):
+            attrs = data[f"pm25_{quantile}"].attrs
+            assert attrs["long_name"].startswith(f"{quantile[1:]} % quantile")
+            assert attrs["cell_methods"] == "time: mean area: mean"
+            assert (attrs["units"], attrs["standard_name"]) == ("ug m-3", name)
+        distance = data.pm25_distance.attrs
+        assert distance["long_name"] == "distance to the nearest station that reported pm25"
+        assert (distance["units"], distance["cell_methods"]) == ("km", "area: point")
+        assert "standard_name" not in distance
+        flag = data.pm25_information
+        assert flag.dtype == np.int8
+        assert flag.attrs["flag_values"].tolist() == [0, 1]
+        assert flag.attrs["flag_values"].dtype == np.int8
+        assert len(flag.attrs["flag_meanings"].split()) == 2
+        assert flag.attrs["standard_name"] == f"{name} status_flag"
+        assert "_FillValue" not in flag.attrs
+        chance = data.pm25_exceed_35.attrs
+        assert chance["long_name"] == "probability of pm25 above 35 ug m-3"
+        assert (chance["units"], chance["threshold"]) == ("1", 35.0)
+        assert "standard_name" not in chance
+
+
+def test_maps_of_stations_read_back_as_they_were(tmp_path, station_maps):
+    again = read_netcdf(write_netcdf(station_maps, tmp_path / "m.nc"))
+    xr.testing.assert_equal(again.drop_vars("realization"), station_maps)
+    assert again.pm25_information.dtype == np.int8
+
+
+def test_gdal_reads_the_statistics_of_stations(tmp_path, station_maps):
+    path = write_netcdf(station_maps, tmp_path / "m.nc")
+    for statistic in ("q75", "distance", "information", "exceed_35"):
+        with rasterio.open(f"NETCDF:{path}:pm25_{statistic}") as source:
+            np.testing.assert_allclose(source.bounds, (115, 39.5, 117, 41))
+            known = station_maps[f"pm25_{statistic}"].values[2]
+            read = source.read(3, masked=True).astype(float).filled(np.nan)
+            np.testing.assert_array_equal(read, known)
+
+
+@pytest.mark.skipif(shutil.which("gdalinfo") is None, reason="gdalinfo is not installed")
+def test_the_system_gdal_knows_the_flag(tmp_path, station_maps):
+    path = write_netcdf(station_maps, tmp_path / "m.nc")
+    report = subprocess.run(
+        ["gdalinfo", f"NETCDF:{path}:pm25_information"], check=True, capture_output=True, text=True
+    ).stdout
+    assert "pm25_information#flag_meanings=no_information information" in report
 
 
 def test_no_standard_name_is_invented(tmp_path, cube):

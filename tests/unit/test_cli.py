@@ -184,7 +184,7 @@ def test_points_files_are_known_by_their_names():
 
 
 def test_points_are_no_history():
-    with pytest.raises(InvalidParameter, match="from points alone is not possible yet"):
+    with pytest.raises(InvalidParameter, match="points are for fit, reconstruct and evaluate"):
         refuse_points(Path("stations.csv"))
 
 

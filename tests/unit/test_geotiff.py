@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import warnings
@@ -84,6 +85,64 @@ def test_one_file_per_time_on_request(tmp_path):
         assert is_cog(path)[0]
 
 
+def with_stations(cube):
+    """Return maps with all statistics that a model of stations adds."""
+    dims, shape = cube.no2.dims, cube.no2.shape
+    far = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    far[0] = np.nan  # no station reported
+    near = (far < shape[1]).astype(np.int8)
+    chance = np.full(shape, 0.25, np.float32)
+    return cube.assign(
+        no2=cube.no2.assign_attrs(units="µg/m³"), no2_std=cube.no2 * 0.1, no2_q25=cube.no2 * 0.9,
+        no2_q75=cube.no2 * 1.1, no2_distance=(dims, far, {"units": "km"}),
+        no2_information=(dims, near, {"units": "1"}),
+        no2_exceed_35=(dims, chance, {"units": "1", "threshold": 35.0}),
+        **{"no2_exceed_75.5": (dims, chance, {"units": "1", "threshold": 75.5})},
+    )  # fmt: skip
+
+
+STATION_FILES = {
+    "mean": "ug m-3", "std": "ug m-3", "q25": "ug m-3", "q75": "ug m-3", "distance": "km",
+    "information": "1", "exceed_35": "1", "exceed_75.5": "1",
+}  # fmt: skip
+
+
+def test_maps_of_stations_become_files_with_their_own_units(tmp_path):
+    maps = with_stations(many(3))
+    paths = write_geotiff(maps, tmp_path)
+    assert [path.name for path in paths] == [f"no2_{name}.tif" for name in STATION_FILES]
+    for path, (name, units) in zip(paths, STATION_FILES.items(), strict=True):
+        with rasterio.open(path) as source:
+            assert set(source.units) == {units}
+            assert source.descriptions[1] == f"no2 {name} 2024-01-01T01:00Z"
+            assert source.tags()["STATISTIC"] == name
+        assert is_cog(path) == (True, [], [])
+
+
+def test_the_distance_has_no_data_where_no_station_reported(tmp_path):
+    maps = with_stations(many(3))
+    path = next(p for p in write_geotiff(maps, tmp_path) if "distance" in p.name)
+    with rasterio.open(path) as source:
+        assert source.nodata == -9999
+        read = source.read(masked=True)
+        assert read[0].mask.all()
+        np.testing.assert_array_equal(read.filled(np.nan), maps.no2_distance.values)
+
+
+@pytest.mark.parametrize(("steps", "side"), [(1, 2), (3, 2), (1, 700), (3, 700)])
+def test_information_is_a_byte_without_nodata_in_any_layout(tmp_path, steps, side):
+    maps = with_stations(many(steps, side=side))
+    path = next(p for p in write_geotiff(maps, tmp_path) if "information" in p.name)
+    assert is_cog(path) == (True, [], [])
+    with rasterio.open(path) as source:
+        assert set(source.dtypes) == {"uint8"}
+        assert source.nodata is None
+        np.testing.assert_array_equal(source.read(), maps.no2_information.values)
+    if side == 700:
+        with rasterio.open(path, overview_level=0) as source:
+            assert set(np.unique(source.read())) <= {0, 1}
+
+
 def test_at_most_366_bands_a_file(tmp_path):
     paths = write_geotiff(many(400, "1D"), tmp_path)
     names = ["no2_mean_20240101_20241231.tif", "no2_mean_20250101_20250203.tif"]
@@ -151,3 +210,20 @@ def test_the_system_gdal_reads_it(tmp_path, cube):
     assert "pm25 mean 2024-01-01" in report
     assert "NoData Value=-9999" in report
     assert "LAYOUT=COG" in report or "Band 6" in report
+
+
+@pytest.mark.skipif(shutil.which("gdalinfo") is None, reason="gdalinfo is not installed")
+@pytest.mark.parametrize(
+    ("statistic", "type_"), [("information", "Byte"), ("exceed_75.5", "Float32")]
+)
+def test_the_system_gdal_reads_maps_of_stations(tmp_path, statistic, type_):
+    paths = write_geotiff(with_stations(many(2)), tmp_path)
+    path = next(p for p in paths if p.name == f"no2_{statistic}.tif")
+    report = subprocess.run(
+        ["gdalinfo", "-json", str(path)], check=True, capture_output=True, text=True
+    ).stdout
+    band = json.loads(report)["bands"][1]
+    assert band["type"] == type_
+    assert band["description"] == f"no2 {statistic} 2024-01-01T01:00Z"
+    assert band["unit"] == "1"
+    assert band.get("noDataValue") == (None if type_ == "Byte" else -9999)

@@ -16,7 +16,8 @@ from geodiffrecon.errors import (
     NoObservations,
     NotFitted,
 )
-from geodiffrecon.model import DiffRecon, load
+from geodiffrecon.loading import load
+from geodiffrecon.model import DiffRecon
 from geodiffrecon.synthetic import plumes
 
 BOTH = pytest.mark.parametrize("which", ["counts", "plumes"])

@@ -14,7 +14,15 @@ from geodiffrecon.metrics import coverage
 from geodiffrecon.stations import hourly_kriging
 from geodiffrecon.stations.baseline_kriging import PooledKriging, RegressionKriging
 from geodiffrecon.stations.baselines import Record, Spread, Targets, Weighted, draw
-from geodiffrecon.stations.bench import BASELINES, HOURLY, METHODS, ORACLE, POOLED, Bench
+from geodiffrecon.stations.bench import (
+    BASELINES,
+    HOURLY,
+    METHODS,
+    ORACLE,
+    POOLED,
+    RULE,
+    Bench,
+)
 from geodiffrecon.stations.folds import Fold, block_folds, station_folds
 from geodiffrecon.stations.forecast import Power, SiteForecast
 from geodiffrecon.stations.hourly_kriging import HourlyKriging
@@ -469,4 +477,4 @@ def test_every_baseline_runs_in_one_trial():
     assert set(rows) == {MODEL, *METHODS}
     assert [name for name, row in rows.items() if not row["admissible"]] == [ORACLE]
     assert all(np.isfinite(row["crps"]) for row in rows.values())
-    assert {ratio["reference"] for ratio in found.ratios} == {HOURLY, POOLED}
+    assert {ratio["reference"] for ratio in found.ratios} == {HOURLY, POOLED, RULE}
