@@ -140,7 +140,7 @@ def write(path: str | Path, config: Mapping[str, Any], arrays: Arrays) -> None:
     IncompatibleModel
         If `path` exists and is not a model directory.
     """
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
     target = Path(path)
     if target.exists() and not (target / CONFIG).is_file() and any(target.iterdir()):
@@ -151,7 +151,8 @@ def write(path: str | Path, config: Mapping[str, Any], arrays: Arrays) -> None:
     staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         plain = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        save_file(plain, staging / WEIGHTS)
+        # not save_file, whose files only their owner can read
+        (staging / WEIGHTS).write_bytes(save(plain))
         text = json.dumps({"schema": SCHEMA, **config}, indent=1, sort_keys=True)
         (staging / CONFIG).write_text(text + "\n", encoding="utf-8")
         staging.chmod(0o755)

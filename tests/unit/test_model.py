@@ -310,3 +310,11 @@ def test_means_without_a_prior_can_be_drawn_from(counts_cube):
     maps = model.reconstruct(sparse(counts_cube), samples=3, keep_draws=True)
     assert np.isfinite(maps["v_draws"].values).all()
     assert float(maps["v_draws"].std("realization").max()) > 0
+
+
+def test_a_saved_model_is_readable_by_others(counts_model, tmp_path):
+    counts_model.save(tmp_path / "shared.gdr")
+    for name in ("config.json", "model.safetensors"):
+        ours = tmp_path / "own"
+        ours.write_text("")
+        assert (tmp_path / "shared.gdr" / name).stat().st_mode == ours.stat().st_mode
