@@ -63,3 +63,15 @@ for factor in 2 8; do
         --samples 16 --max-minutes "$MINUTES" --methods "$OWN,share,bilinear"
 done
 python benchmarks/scaling.py --markdown "$OUT/scaling.md"
+
+# stations alone: the recipe beside kriging, what each part brings, and maps against a known truth
+PM25="$DATA/beijing_pm25_stations_public.csv.gz" WEATHER="$DATA/beijing_weather_public.csv"
+geodiffrecon fit "$PM25" --value pm25 --time time --x longitude --y latitude --crs EPSG:4326 \
+    --station station --freq 1h --calendar-tz Asia/Shanghai --bounds 115.7 39.4 117.2 41.1 \
+    --shape 16 16 --factor 4 --aggregation mean --external "$WEATHER" --until 2014-11-01 \
+    --model "$OUT/beijing.gdr"
+geodiffrecon evaluate "$PM25" --model "$OUT/beijing.gdr" --folds 4 --every 3 \
+    --external "$WEATHER" --json "$OUT/beijing.json" --report "$OUT/beijing.html"
+python benchmarks/stations.py parts "$PM25" --weather "$WEATHER" --until 2014-11-01 \
+    --json "$OUT/beijing_parts.json"
+python benchmarks/stations.py sample --json "$OUT/sample_stations.json"

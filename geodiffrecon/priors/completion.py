@@ -109,6 +109,8 @@ class GaussianCompletion:
             ("shrinkage", SHRINKAGES),
             ("level", LEVELS),
         ]
+        if np.isnan(anomalies[folds >= 0]).any():
+            options.append(options[0])  # with holes the first shrinkage is too little for many lags
         samples = {
             int(fold): Sample.of(anomalies, positions, frames=(folds >= 0) & (folds != fold))
             for fold in np.unique(folds[folds >= 0])

@@ -20,6 +20,7 @@ from .kernel_fitting import KernelFit
 from .layers import StationLayers, conditions, diffusion_process, normal_scores
 from .lesson import Hidden
 from .memory import ErrorMemory
+from .recent import RecentErrors, mean_square
 from .spread import LocalSpread, crps_of, exact_crps
 from .surroundings import Readings, Surroundings
 
@@ -44,6 +45,8 @@ JUDGED_FRAMES = 400  # frames that decide between covariances
 DIFFUSION_DRAWS = 16
 DIFFUSION_RATE = 2e-3
 CHECK_ROWS = 20_000
+LEAST_RECENT = 28  # steps whose errors recalibrate, however long they are
+DAY_NS = 86_400_000_000_000
 
 
 @dataclass
@@ -296,13 +299,49 @@ class StationFitting:
     def _calibrated(self, layers: StationLayers, hidden: Hidden, crossed: Array) -> StationLayers:
         """Fit shape and memory of the errors of hidden stations in the calibration frames."""
         rows = hidden.within(self.split.calibrate)
+        layers = self._recalibrating(layers, hidden, rows)
+        factor = self._factors(layers, hidden)[rows]
         z = self.power.forward(hidden.truth.numpy()[rows])
-        error = (z - crossed[rows, 0]) / crossed[rows, 1]
+        error = (z - crossed[rows, 0]) / (crossed[rows, 1] * factor)
         shape = fit_shape(error)
-        table = np.full((len(self.network.times), len(self.network.names)), np.nan)
-        table[hidden.frame[rows], hidden.station[rows]] = normal_scores(error, shape)
+        table = self._table(hidden.only(rows), normal_scores(error, shape))
         first, last = self.split.calibrate[[0, -1]]
         return replace(layers, shape=shape, memory=ErrorMemory.fit(table[first : last + 1]))
+
+    def _recalibrating(
+        self, layers: StationLayers, hidden: Hidden, rows: NDArray[np.bool_]
+    ) -> StationLayers:
+        days = self.settings.recent_days
+        if not days:
+            return layers
+        step = self.network.step_ns / DAY_NS
+        errors, _ = self._errors(layers, hidden)
+        steps = max(LEAST_RECENT, round(days / step))
+        return replace(layers, recent=RecentErrors(steps, mean_square(errors[rows])))
+
+    def _errors(self, layers: StationLayers, hidden: Hidden) -> tuple[Array, Array]:
+        """Return standardised errors (n,) of kriging with its local spread, and log spreads."""
+        location, scale = layers.bare().moments(hidden.cases)
+        z = self.power.forward(hidden.truth.numpy())
+        return (z - location) / scale, np.log(scale)
+
+    def _factors(self, layers: StationLayers, hidden: Hidden) -> Array:
+        """Return the factor (n,) of recent errors for every row, its own station left out."""
+        if not layers.recent.steps:
+            return np.ones(len(hidden.truth))
+        errors, size = (self._table(hidden, part) for part in self._errors(layers, hidden))
+        before = np.full((layers.recent.steps - 1, errors.shape[1]), np.nan)
+        found = layers.recent.factor(
+            np.concatenate([before, errors]), np.concatenate([before, size]),
+            np.nan_to_num(size), hide_self=True,
+        )  # fmt: skip
+        return found[hidden.frame, hidden.station]
+
+    def _table(self, hidden: Hidden, values: Array) -> Array:
+        """Return `values` (n,) of rows as a table (T, S); NaN where there is no row."""
+        table = np.full((len(self.network.times), len(self.network.names)), np.nan)
+        table[hidden.frame, hidden.station] = values
+        return table
 
     def _again(
         self, layers: StationLayers, members: list[PointFormer], denoiser: PointDenoiser | None
@@ -319,7 +358,7 @@ class StationFitting:
             readings, frames, before.lags, start=before.kernel, wind=drifts, progress=self.progress
         )
         last = self._layers(frames, kriging, readings)
-        last = replace(last, shape=layers.shape, memory=layers.memory)
+        last = replace(last, shape=layers.shape, memory=layers.memory, recent=layers.recent)
         hidden = self._hidden(last, readings, frames)
         if layers.local != LocalSpread():
             local = LocalSpread.fit(hidden.cases, hidden.truth, self.power, self.seed)

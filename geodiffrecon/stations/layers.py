@@ -17,6 +17,7 @@ from ..schedule import noise_levels
 from .chance import SpotNoise
 from .forecast import LEVELS, Power, SiteForecast, standard_cdf, standard_quantile
 from .memory import ErrorMemory
+from .recent import RecentErrors
 from .spread import LocalSpread
 from .surroundings import MEMORY, Readings, Surroundings
 
@@ -59,6 +60,8 @@ class StationLayers:
         Of standardised errors, see `SiteForecast`.
     memory : ErrorMemory
         Of errors from step to step.
+    recent : RecentErrors
+        Recalibration by what the stations that report have lately shown.
     reach_km : float
         Farther from the nearest station that reported, stated errors were never checked.
     waves, chain, step_ns : int
@@ -74,6 +77,7 @@ class StationLayers:
     denoiser: PointDenoiser | None = None
     shape: tuple[float, ...] = ()
     memory: ErrorMemory = field(default_factory=ErrorMemory)
+    recent: RecentErrors = field(default_factory=RecentErrors)
     reach_km: float = np.inf
     waves: int = 256
     chain: int = 8
@@ -82,7 +86,7 @@ class StationLayers:
     @property
     def history(self) -> int:
         """Steps before a map that can change it."""
-        return max(MEMORY, *self.around.kriging.lags)
+        return max(self.recent.steps - 1, 0) + max(MEMORY, *self.around.kriging.lags)
 
     def readings(self, network: StationNetwork, km: Array, sky: Sky, terrain: Array) -> Readings:
         """Return a network in the units of the model; `km` and `terrain` are of its stations."""
@@ -123,10 +127,16 @@ class StationLayers:
         location, scale = np.empty(shape), np.empty(shape)
         drawn = np.empty((len(draws), *shape), np.float32) if len(draws) else None
         lasting, done = self.lasting(sites, terrain), 0
+        lately = self.lately(readings, frames) if self.recent.steps else None
         for part, cases in self.around.of_sites(readings, frames, sites, terrain, lasting):
             rows = slice(done, done + len(part))
             found = self.moments(cases)
             location[rows], scale[rows] = (array.reshape(len(part), -1) for array in found)
+            if lately is not None:
+                size = np.log(self.bare().moments(cases)[1]).reshape(len(part), -1)
+                before = slice(part[0] - frames[0], part[-1] - frames[0] + self.recent.steps)
+                errors, stated = (array[before] for array in lately)
+                scale[rows] *= self.recent.factor(errors, stated, size)
             if drawn is not None:
                 noise = self.noise.draw(readings, times, part, sites, draws, seed)
                 drawn[:, rows] = self.drawn(noise, cases, location[rows], scale[rows])
@@ -137,6 +147,24 @@ class StationLayers:
             times[frames], location, scale, self.power, self.shape, drawn, distance,
             distance <= self.reach_km,
         )  # fmt: skip
+
+    def lately(self, readings: Readings, frames: NDArray[np.int64]) -> tuple[Array, Array]:
+        """Return standardised errors and log spreads at the stations, up to each frame.
+
+        Rows (steps - 1 + frames[-1] - frames[0] + 1, S) begin as many steps before the first frame
+        as count; of kriging with its local spread alone, each station hidden from its prediction.
+        """
+        first = int(frames[0]) - self.recent.steps + 1
+        rows = np.arange(max(first, 0), int(frames[-1]) + 1)
+        shape = (int(frames[-1]) + 1 - first, len(readings.km))
+        errors, size = np.full(shape, np.nan), np.zeros(shape)
+        for part, cases in self.around.of_stations(readings, rows):
+            location, scale = (array.reshape(len(part), -1) for array in self.bare().moments(cases))
+            z = readings.anomalies[part] + readings.lasting + readings.centre[part][:, None]
+            alone = cases.seen.any(dim=1).numpy().reshape(len(part), -1)
+            errors[part - first] = np.where(alone, (z - location) / scale, np.nan)
+            size[part - first] = np.log(scale)
+        return errors, size
 
     @property
     def noise(self) -> SpotNoise:

@@ -41,6 +41,8 @@ class StationSettings:
         Optimiser steps of a member, and rows per step.
     rate : float
         Learning rate.
+    recent_days : float
+        Days whose errors at reporting stations correct the stated spread; 0 for none.
     fields : int
         Waves that a random field is made of.
     chain : int
@@ -66,6 +68,7 @@ class StationSettings:
     steps: int = 500
     batch: int = 512
     rate: float = 2e-3
+    recent_days: float = 14.0
     fields: int = 256
     chain: int = 8
 
@@ -114,7 +117,7 @@ def station_preset(name: str) -> StationSettings:
     if name == "tiny":
         return StationSettings(
             preset="tiny", lags=(0, 1), kernel_steps=40, kernel_frames=40, rows=20_000,
-            steps=100, batch=256, width=16, fields=128,
+            steps=100, batch=256, width=16, fields=128, recent_days=0.0,
         )  # fmt: skip
     raise InvalidParameter(
         f"preset must be default or tiny for stations, not {name!r}; the paper's model learns from "

@@ -15,6 +15,7 @@ from .kernel import StationKernel
 from .kriging import StationKriging
 from .layers import StationLayers
 from .memory import ErrorMemory
+from .recent import RecentErrors
 from .spread import LocalSpread
 from .surroundings import Surroundings
 
@@ -44,8 +45,9 @@ def pack(layers: StationLayers) -> tuple[dict[str, Any], Arrays]:
         "lags": list(around.kriging.lags), "unit_km": around.unit_km, "level": list(around.level),
         "stations": around.stations,
         "local": asdict(layers.local), "shape": list(layers.shape),
-        "memory": asdict(layers.memory), "reach_km": layers.reach_km,
-        "waves": layers.waves, "chain": layers.chain, "step_ns": layers.step_ns,
+        "memory": asdict(layers.memory), "recent": asdict(layers.recent),
+        "reach_km": layers.reach_km, "waves": layers.waves, "chain": layers.chain,
+        "step_ns": layers.step_ns,
         "members": [_sizes(layers)] * len(layers.members), "denoiser": _conditions(layers),
     }  # fmt: skip
     return config, arrays
@@ -72,7 +74,8 @@ def unpack(config: Mapping[str, Any], arrays: Arrays, settings: StationSettings)
             Power(**config["power"]), Climate(Calendar(**config["calendar"]), arrays["climate"]),
             PlaceEffect(*(arrays[f"place.{p}"] for p in ("centre", "width", "coefficients"))),
             around, LocalSpread(**_tuples(config["local"])), shape=tuple(config["shape"]),
-            memory=ErrorMemory(**_tuples(config["memory"])), reach_km=config["reach_km"],
+            memory=ErrorMemory(**_tuples(config["memory"])),
+            recent=RecentErrors(**config["recent"]), reach_km=config["reach_km"],
             waves=config["waves"], chain=config["chain"], step_ns=config["step_ns"],
         )  # fmt: skip
         for number, sizes in enumerate(config["members"]):

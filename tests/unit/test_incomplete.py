@@ -331,7 +331,7 @@ def test_every_layer_trains_on_holes_and_reads_nothing_behind_them(aggregation):
     if aggregation == "mean":
         values, freq, until, factor = plumes((9, 12), 90, seed=2), "1D", "2024-03-10", 3
     else:
-        values, freq, until, factor = counts((6, 8), 160, seed=1), "1h", "2024-01-06", 2
+        values, freq, until, factor = counts((6, 8), 130, seed=1), "1h", "2024-01-05", 2
     hidden = holes(values.shape, "clouds") | holes(values.shape, "random", 1)
     hidden[[7, 8, 30]] = True  # gaps
     hidden[:, :factor, -factor:] = True  # a coarse cell that is never known
@@ -393,10 +393,10 @@ def test_without_a_prior_holes_are_no_hindrance(plumes_cube):
 
 
 def test_a_window_may_know_nothing_at_all():
-    cube = history_cube(plumes((14, 18), 60, seed=3), factor=2, freq="1D", aggregation="mean")
+    cube = history_cube(plumes((10, 12), 60, seed=3), factor=2, freq="1D", aggregation="mean")
     hidden = np.zeros(cube["v"].shape, bool)
-    hidden[:, :, :10] = True  # the first windows are never known
-    model = DiffRecon(settings=quick(window=5, overlap=2))
+    hidden[:, :, :6] = True  # the first windows are never known
+    model = DiffRecon(settings=quick(window=3, overlap=1))
     model.settings = replace(model.settings, gated=False)
     model.fit(without(cube, hidden), until="2024-02-22")
     maps = model.reconstruct(sparse(cube.isel(time=slice(-4, None))), samples=2, keep_draws=True)

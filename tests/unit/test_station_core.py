@@ -29,6 +29,7 @@ from geodiffrecon.stations.layers import StationLayers, nearest_km, normal_score
 from geodiffrecon.stations.lesson import Hidden
 from geodiffrecon.stations.memory import ErrorMemory, decay
 from geodiffrecon.stations.places import Places
+from geodiffrecon.stations.recent import RecentErrors, mean_square
 from geodiffrecon.stations.sky import Sky
 from geodiffrecon.stations.spread import LocalSpread, crps_of, exact_crps
 from geodiffrecon.stations.surroundings import MEMORY, Readings, Surroundings
@@ -569,3 +570,31 @@ def test_the_world_of_these_tests_is_what_it_says():
     network = network_of(km, concentration(field))
     assert network.values.min() > 0
     assert Places.of(square()).km(network.x, network.y) + 100 == pytest.approx(km)
+
+
+def test_recent_errors_widen_where_alike_spots_did_badly():
+    rng = np.random.default_rng(0)
+    errors = rng.standard_normal((400, 6))
+    errors[:, 3:] *= 1.5  # the isolated half has lately been harder than stated
+    size = np.repeat([[0.0] * 3 + [2.0] * 3], 400, axis=0)
+    recent = RecentErrors(steps=200, usual=mean_square(rng.standard_normal(100_000)))
+    near, far = recent.factor(errors, size, np.array([[0.0, 2.0]] * 201))[-1]
+    assert near == pytest.approx(1.0, abs=0.08)
+    assert 1.25 < far < 1.55
+
+
+def test_recent_errors_forget_what_is_older_than_their_steps_and_need_data():
+    errors = np.full((60, 2), 5.0)
+    errors[30:] = np.nan
+    recent = RecentErrors(steps=20, usual=1.0)
+    found = recent.factor(errors, np.zeros((60, 2)), np.zeros((41, 1)))
+    assert found[0, 0] > 1.0
+    assert found[-1, 0] == 1.0
+
+
+def test_a_station_does_not_correct_its_own_spread():
+    errors = np.zeros((30, 3))
+    errors[:, 0] = 3.0
+    recent = RecentErrors(steps=30, usual=1.0)
+    own = recent.factor(errors, np.zeros((30, 3)), np.zeros((1, 3)), hide_self=True)
+    assert own[0, 0] < 1 < own[0, 1]
