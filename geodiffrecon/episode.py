@@ -41,7 +41,10 @@ MOST_STEPS = 5
 LETTER = 0.095  # height of a letter of a title on its side
 # Lighter than any grey among the colours of values.
 VEIL = (0.9, 0.9, 0.9, 0.88)
-BLIND = "Grey and hatched: no information, too far from any station for the stated error to have been checked."
+BLIND = (
+    "Grey and hatched: no information, too far from any station for the stated error to have been "
+    "checked."
+)
 SILENT = "Crosses: stations that did not report."
 DAY = np.timedelta64(1, "D")
 

@@ -106,12 +106,12 @@ class DiffRecon:
         progress: Progress = silent,
         log: Callable[[str], None] = quiet,
     ) -> DiffRecon:
-        """Fit to a complete fine history.
+        """Fit to a fine history, with holes or without.
 
         Parameters
         ----------
         history : Dataset
-            Fine-level cube, see `open_history`.
+            Fine-level cube, see `open_history`; cells may be missing.
         aggregation : {"mean", "sum"}, optional
             How fine values make a coarse one; what the cube says by default.
         kind : {"real", "positive", "count"}, optional
@@ -139,7 +139,7 @@ class DiffRecon:
         GridMismatch
             If the cube is not a fine one whose factor divides it.
         NoObservations
-            If fewer than 40 complete maps lie before `until`.
+            If fewer than 40 usable maps lie before `until`: with a fifth of their coarse cells.
         """
         from .fitting import Fitting
         from .lesson import Lesson

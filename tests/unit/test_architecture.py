@@ -19,11 +19,12 @@ ORDER = """
     metrics fields standings paper_tables consistency
     schedule diffusion samplers networks tiling series units presets architecture stages training
     conditioning assembly chance reconstruction evidence rehearsal residuals
-    summary variable outputs lesson fitting store forecast tasks scores model stations loading rivals
-    validation contenders journal comparison
+    summary variable outputs lesson fitting store forecast tasks scores model stations loading
+    rivals validation contenders journal comparison
     cf geotiff atmosphere synthetic
     sampling picture marks charts surfaces report
-    comparison_tables comparison_report episode station_charts station_tables station_report doctor demo cli
+    comparison_tables comparison_report episode station_charts station_tables station_report
+    doctor demo cli
 """.split()
 # What trains on a machine that has only torch and numpy, from an array file.
 TORCH_CORE = ["scaling", *ORDER[ORDER.index("schedule") : ORDER.index("training") + 1]]
