@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,8 @@ from .sources import cf_times, damaged, open_netcdf
 from .stamps import utc_stamps
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import xarray as xr
     from numpy.typing import NDArray
 
@@ -66,6 +68,16 @@ class Covariates:
         age = (wanted - index[row]).astype(np.int64)
         usable = (row >= 0) & (age < step)
         return np.where(usable[:, None], values[row], np.nan)
+
+    def only(self, names: Sequence[str]) -> Covariates:
+        """Return the features of `names` in their order, those that there are."""
+        frame, maps = self.per_time, self.per_cell
+        times = [] if frame is None else [name for name in names if name in frame.columns]
+        cells = [] if maps is None else [name for name in names if name in maps.data_vars]
+        return replace(
+            self, names=(*times, *cells), per_time=frame[times] if frame is not None and times
+            else None, per_cell=maps[cells] if maps is not None and cells else None,
+        )  # fmt: skip
 
     def cells(self, grid: NestedGrid) -> tuple[NDArray[np.float32], Level]:
         """Return the features per cell, (F, rows, cols) north-up, and the level they are on.

@@ -30,7 +30,7 @@ def reconstruct_command(
     obs: Annotated[Path, typer.Argument(help="Points, a coarse cube or a raster with holes.")],
     model: opt.Model,
     out: Annotated[Path, opt.option("Folder of the maps.", "--out", show="DIR")],
-    samples: Annotated[int, opt.option("Draws, kept in the NetCDF.", "--samples")] = 0,
+    samples: Annotated[int, opt.option("Draws, kept in the NetCDF.", "--samples", least=0)] = 0,
     steps: Annotated[int | None, opt.option("Network calls per draw.", "--steps")] = None,
     seed: opt.Seed = 0,
     time: Annotated[

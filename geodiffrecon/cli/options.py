@@ -102,16 +102,18 @@ class Published(StrEnum):
     TAP = "tap"
 
 
-def option(text: str, *names: str, show: str | None = None) -> typer.models.OptionInfo:
-    """Return an option with its help text; `show` names its value in the help."""
-    found = typer.Option(*names, help=text, metavar=show)
+def option(
+    text: str, *names: str, show: str | None = None, least: int | None = None
+) -> typer.models.OptionInfo:
+    """Return an option with its help text; `show` names its value, `least` is its least one."""
+    found = typer.Option(*names, help=text, metavar=show, min=least)
     assert isinstance(found, typer.models.OptionInfo)
     return found
 
 
 Progress = Annotated[Form, option("Bar and text, or one JSON object per line.", "--progress")]
 Model = Annotated[Path, option("Model directory.", "--model", show="DIR")]
-Seed = Annotated[int, option("Same seed, same result.", "--seed")]
+Seed = Annotated[int, option("Same seed, same result.", "--seed", least=0)]
 Variable = Annotated[str | None, option("Variable, where the file has several.", "--variable")]
 External = Annotated[
     list[Path] | None,

@@ -114,6 +114,7 @@ def map_stations(run: Session, path: Path, model: StationDiffRecon, order: Order
     times = owner.step.start(np.arange(first, last + 1))
     _say_empty(network, times, run.log)
     features = external_features(order.external, model.calendar_tz, run.log)
+    _say_featureless(features, model, times, run.log)
     maps = model.reconstruct(
         network, samples=order.samples, seed=order.seed, times=_texts(times), external=features,
         exceed=order.exceed, keep_draws=order.samples > 0, progress=run.progress, log=run.log,
@@ -152,6 +153,10 @@ def period(
     stamps = np.array([utc_stamp(text, network.calendar_tz) for text in asked])
     first, last = (int(number) for number in step.number(stamps))
     first += int(step.start(np.array([first]))[0] < stamps[0])  # a step that begins before FROM
+    if stamps[1] < stamps[0]:
+        raise InvalidTime(
+            f"--time goes from {asked[0]} back to {asked[1]}; give the earlier time first."
+        )
     if last < first:
         raise InvalidTime(
             f"--time goes from {asked[0]} to {asked[1]}, in which no step of {network.freq} "
@@ -160,7 +165,7 @@ def period(
     if last < covered[0] or first > covered[1]:
         raise NoObservations(
             f"No observation lies between {asked[0]} and {asked[1]}; the file covers "
-            f"{iso(network.times[0])} to {iso(network.times[-1])}."
+            f"{iso(network.times[0])} to {iso(network.times[-1])}, so give other times."
         )
     return first, last
 
@@ -270,6 +275,23 @@ def _say_empty(
         log(
             f"{int((~seen).sum())} of {len(times)} mapped steps have no station at all; they get "
             "the full spread and information 0."
+        )
+
+
+def _say_featureless(
+    features: Covariates | None,
+    model: StationDiffRecon,
+    times: NDArray[np.datetime64],
+    log: Callable[[str], None],
+) -> None:
+    names = model.features.names
+    if features is None or not names:
+        return
+    known = np.isfinite(features.only(names).align(times)).all(axis=1)
+    if not known.all():
+        log(
+            f"{int((~known).sum())} of {len(times)} mapped steps lack external features; they are "
+            "mapped with the usual ones, so give a file that covers them."
         )
 
 

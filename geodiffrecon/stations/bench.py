@@ -96,6 +96,8 @@ class Bench:
         Of draws and of the random position of PIT values.
     external : Covariates, optional
         Weather per time, land per cell.
+    signed : bool, optional
+        Whether values may be negative; by default whether any is in training.
 
     Raises
     ------
@@ -112,6 +114,7 @@ class Bench:
     samples: int = 100
     seed: int = 0
     external: Covariates | None = None
+    signed: bool | None = None
 
     def __post_init__(self) -> None:
         values = self.network.values
@@ -192,7 +195,9 @@ class Bench:
 
         def contend(number: int, fold: Fold) -> SiteForecast:
             given = self.given(fold)
-            signed = bool((given.values[: self.train_steps] < 0).any())
+            signed = self.signed
+            if signed is None:
+                signed = bool((given.values[: self.train_steps] < 0).any())
             record = Record.of(given, self.places, self.grid, self.external, signed=signed)
             held = self.network.only(fold.held)
             at = targets_at(self.places, self.grid, self.external, held.x, held.y)

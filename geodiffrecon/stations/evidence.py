@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..calendar import iso
-from ..errors import NoObservations
+from ..errors import InvalidParameter, NoObservations
 from ..evidence import Verdict, judge
+from ..steps import TimeStep
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -68,15 +69,32 @@ class StationSplit:
         """All usable frames in order."""
         return np.sort(np.concatenate([self.train, self.gate, self.calibrate]))
 
-    def spans(self, times: NDArray[np.datetime64]) -> dict[str, str]:
+    def spans(self, times: NDArray[np.datetime64], freq: str, tz: str) -> dict[str, str]:
         """Return start and end of training and validation as ISO times, ends exclusive."""
-        step = times[1] - times[0]
+        step = TimeStep.through(times, freq, tz=tz)
+        ends = step.start(step.number(times) + 1)  # days and months differ in length
         later = np.concatenate([self.gate, self.calibrate])
-        ends = {
-            "train_start": times[self.train[0]], "train_end": times[self.train[-1]] + step,
-            "validation_start": times[later.min()], "end": times[later.max()] + step,
+        found = {
+            "train_start": times[self.train[0]], "train_end": ends[self.train[-1]],
+            "validation_start": times[later.min()], "end": ends[later.max()],
         }  # fmt: skip
-        return {name: iso(stamp) for name, stamp in ends.items()}
+        return {name: iso(stamp) for name, stamp in found.items()}
+
+
+def check_varied(values: Array) -> None:
+    """Refuse readings (T, S) that are all equal.
+
+    Raises
+    ------
+    InvalidParameter
+        If they are, for then there is no covariance to learn.
+    """
+    known = values[np.isfinite(values)]
+    if known.size and known.min() == known.max():
+        raise InvalidParameter(
+            f"All {len(known)} readings before the end of training are {known[0]:g}, and a model "
+            "learns from what varies; check the value column."
+        )
 
 
 def verdict(layer: str, without: Array, using: Array, block: int) -> Verdict:

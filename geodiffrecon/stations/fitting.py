@@ -14,7 +14,7 @@ from ..networks.points import PointDenoiser, PointFormer
 from ..progress import Progress, silent
 from ..training import optimise
 from .climate import Climate, PlaceEffect
-from .evidence import StationSplit, per_frame, verdict
+from .evidence import StationSplit, check_varied, per_frame, verdict
 from .forecast import fit_shape, standard_quantile
 from .kernel_fitting import KernelFit
 from .layers import StationLayers, conditions, diffusion_process, normal_scores
@@ -95,6 +95,7 @@ class StationFitting:
     def run(self) -> StationLayers:
         """Fit, judge, fit again to all frames, and calibrate on what was held back."""
         self.split = StationSplit.of(self.network.values, self.network.step_ns)
+        check_varied(self.network.values)
         layers, readings = self._prior(self.split.train)
         hidden = self._hidden(layers, readings, self.split.all)
         train = hidden.only(hidden.within(self.split.train))

@@ -173,7 +173,7 @@ class StationDiffRecon:
             {"units": network.units} if network.units else {},
         )  # fmt: skip
         if until:
-            network = network.between(network.times[0], self.variable.instant(until))
+            network = network.before(self.variable.instant(until))
         self.kind = self._kind(network, kind)
         network, _ = cleaned(network, self.kind)
         network = network.only(np.isfinite(network.values).sum(axis=0) > 0)  # before `until`
@@ -192,7 +192,7 @@ class StationDiffRecon:
             fitting.pretrained = pretrained(fitting, pretrain, self.features, external)
         self._layers = fitting.run()
         self.verdicts = [verdict.sentence() for verdict in fitting.verdicts]
-        self.trained = fitting.split.spans(network.times)
+        self.trained = fitting.split.spans(network.times, network.freq, network.calendar_tz)
         self.data_fingerprint = network.fingerprint()
         self.n_stations = len(network.names)
         self._seal()
@@ -302,9 +302,9 @@ class StationDiffRecon:
         return {
             "form": FORM, "value": self.value, "units": self.variable.attrs.get("units", ""),
             "aggregation": "mean", "kind": self.kind, "freq": self.freq,
-            "calendar_tz": self.calendar_tz, "grid": str(self.grid),
-            "preset": self.settings.preset, "stations": self.n_stations, **self.trained,
-            "history": self.history, "reach_km": round(layers.reach_km, 1),
+            "calendar_tz": self.calendar_tz, "country": layers.climate.calendar.country,
+            "grid": str(self.grid), "preset": self.settings.preset, "stations": self.n_stations,
+            **self.trained, "history": self.history, "reach_km": round(layers.reach_km, 1),
             "verdicts": self.verdicts,
             "external_features": [*self.features.names, *self.terrain.names],
             "data_fingerprint": self.data_fingerprint, "model_hash": self.model_hash,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 
+from ..calendar import iso
 from ..cube import observed
 from ..errors import GridMismatch, InvalidParameter, NoObservations
 from ..grid import NestedGrid, level_of
@@ -238,6 +239,22 @@ class StationNetwork:
         """Return the steps that start in ``[first, last_exclusive)``, UTC."""
         chosen = (self.times >= first) & (self.times < last_exclusive)
         return replace(self, times=self.times[chosen], values=self.values[chosen])
+
+    def before(self, end: np.datetime64) -> Self:
+        """Return the steps that start before `end`, UTC.
+
+        Raises
+        ------
+        NoObservations
+            If none of them has a value.
+        """
+        found = self.between(self.times[0], end)
+        if not np.isfinite(found.values).any():
+            raise NoObservations(
+                f"No station has a value before {iso(end)}, where training ends; the readings "
+                f"begin at {iso(self.times[0])}, so give a later --until."
+            )
+        return found
 
     def canonical(self) -> Self:
         """Return the stations that ever report, ordered by position: the same whatever the file.

@@ -11,7 +11,7 @@ from ..calendar import Calendar
 from ..errors import GridMismatch
 from ..grid import NestedGrid
 from ..model import quiet
-from .evidence import StationSplit
+from .evidence import StationSplit, check_varied
 from .network import StationNetwork
 from .places import Places
 from .sky import Sky
@@ -63,6 +63,7 @@ def pretrained(
         calendar=calendar, pretrained=None, verdicts=[], log=quiet,
     )  # fmt: skip
     other.split = StationSplit.of(network.values, network.step_ns)
+    check_varied(network.values)
     layers, readings = other._prior(other.split.all)
     hidden = other._hidden(layers, readings, other.split.all)
     fitting.log(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from ..calendar import iso
-from ..errors import InvalidParameter
+from ..errors import IncompatibleModel, InvalidParameter, NoObservations
 from ..stamps import utc_stamp
 from .bench import Bench
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from ..covariates import Covariates
     from ..grid import NestedGrid
     from ..progress import Progress
     from .bench import Contender
@@ -106,7 +107,8 @@ def contender(
         fresh.fit(
             network.between(network.times[0], ended), model.grid, freq=model.freq,
             calendar_tz=model.calendar_tz, kind=model.kind, until=model.trained["end"],
-            external=bench.external, max_minutes=max_minutes, progress=progress, log=log,
+            country=model.info().get("country"), external=bench.external,
+            max_minutes=max_minutes, progress=progress, log=log,
         )  # fmt: skip
         tested = network.times[frames]
         before = max(0, int(frames[0]) - fresh.history)
@@ -148,7 +150,10 @@ def bench_of(
         If the period begins before the model's training ended.
     NoObservations
         If there is nothing to train or test on.
+    IncompatibleModel
+        If external features that the model was fitted with are missing.
     """
+    options["external"] = _features(model, options.get("external"))
     zone = model.calendar_tz
     begun, ended = (utc_stamp(model.trained[key], zone) for key in ("train_start", "end"))
     first = ended if asked[0] is None else utc_stamp(asked[0], zone)
@@ -158,10 +163,33 @@ def bench_of(
             "score later steps."
         )
     last = network.times[-1] if asked[1] is None else utc_stamp(asked[1], zone)
+    if last < first:
+        raise NoObservations(
+            f"Scoring would begin at {iso(first)} and end at {iso(last)}, so there is nothing to "
+            f"score; the model's training ended at {model.trained['end']}, so give later readings "
+            "or times, or fit with an earlier --until."
+        )
     network = network.between(begun, last + np.timedelta64(1, "ns"))
     train = int(np.searchsorted(network.times, ended))
     begins = max(int(np.searchsorted(network.times, first)), train + buffer)
-    return Bench(network, model.grid, folds, train, begins, **options)
+    signed = model.kind == "real"
+    return Bench(network, model.grid, folds, train, begins, signed=signed, **options)
+
+
+def _features(model: StationModel, external: Covariates | None) -> Covariates | None:
+    """Return the external features that the model was fitted with, and no others."""
+    names = list(map(str, model.info().get("external_features", ())))
+    if not names or external is None:
+        absent, kept = names, None
+    else:
+        kept = external.only(names)
+        absent = [name for name in names if name not in kept.names]
+    if absent:
+        raise IncompatibleModel(
+            f"The model was fitted with the external feature {absent[0]!r}, which is missing; give "
+            "it again with --external."
+        )
+    return kept
 
 
 def _aligned(found: SiteForecast, times: NDArray[np.datetime64]) -> SiteForecast:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .kriging import StationKriging, residuals_without
@@ -161,7 +162,7 @@ class Surroundings:
         lasting: Array,
     ) -> Iterator[tuple[NDArray[np.int64], Cases]]:
         """Yield frames (m,) and the cases (m Q) of `sites` (Q, 2), which are no stations."""
-        rows = max(1, PAIRS // (len(sites) * min(self.neighbours, len(readings.km)) * 4))
+        rows = max(1, PAIRS // max(1, len(sites) * min(self.neighbours, len(readings.km)) * 4))
         for part, heard in self._heard(readings, frames, rows):
             near = heard[_nearest(sites, readings.km[heard], self.neighbours, hide_self=False)]
             mean, spread = self.kriging.predict(
@@ -272,7 +273,8 @@ class Surroundings:
         centre, width = self.level
         size = torch.log(spread / width)
         level = (mean - centre) / width
-        far = torch.where(seen, place.apart.expand(seen.shape), torch.tensor(FAR)).amin(-1)
+        far = torch.where(seen, place.apart.expand(seen.shape), torch.tensor(FAR))
+        far = F.pad(far, (0, 1), value=FAR).amin(-1)  # a single station has no others
         columns = [
             torch.log(_local(shares, current**2, 1.0)), torch.log(_local(shares, power, 1.0)),
             torch.log((current**2 * seen).sum(-1) + 3) - torch.log(seen.sum(-1) + 3.0),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import IncompatibleModel
+from ..errors import IncompatibleModel, MissingColumn
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,8 +51,8 @@ class Terrain:
 
         Raises
         ------
-        IncompatibleModel
-            If the maps are missing.
+        IncompatibleModel, MissingColumn
+            If the maps, or one of them, are missing.
         """
         if not self.names:
             return np.zeros((len(x), 0))
@@ -61,7 +61,14 @@ class Terrain:
                 f"The model was fitted with the cell covariates {', '.join(self.names)}; give "
                 "them again with --external."
             )
-        maps, level = external.cells(grid)
+        absent = [name for name in self.names if name not in external.per_cell]
+        if absent:
+            raise MissingColumn(
+                f"The cell covariates lack {absent[0]!r}, which the model was fitted with; add it "
+                "to --external."
+            )
+        # by name: a file may hold other maps too, or the same ones in another order
+        maps, level = external.only(self.names).cells(grid)
         row, column, inside = grid.cell_of(x, y, level=level)
         found = maps[:, np.where(inside, row, 0), np.where(inside, column, 0)].T
         standard = (found - np.array(self.centre)) / np.array(self.width)

@@ -502,7 +502,7 @@ def test_what_cannot_be_fitted_is_said_in_one_sentence(small):
         fresh.fit(small.network, small.grid, kind="count")
     with pytest.raises(NoObservations, match="at least 3 stations"):
         fresh.fit(small.network.only(np.arange(20) < 2), small.grid)
-    with pytest.raises(InvalidParameter, match="no value at all"):
+    with pytest.raises(NoObservations, match="give a later --until"):
         fresh.fit(small.network, small.grid, until="2020-01-01")
     with pytest.raises(InvalidParameter, match="default or tiny"):
         station_preset("paper")

@@ -456,7 +456,7 @@ def test_what_cannot_be_scored_is_refused():
     for options, sentence in cases:
         with pytest.raises(InvalidParameter, match=sentence):
             evaluate_stations(Stub(), network, **{"methods": (), **options})
-    with pytest.raises(NoObservations, match="No station has a value in the period to be scored"):
+    with pytest.raises(NoObservations, match="so there is nothing to score"):
         evaluate_stations(Stub(), network.between(START, START + 200 * HOUR), methods=())
 
 
