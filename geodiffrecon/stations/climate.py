@@ -61,11 +61,14 @@ class PlaceEffect:
         Of the columns in training.
     coefficients : array (C,)
         In transformed units; all zero where no penalty gains on hidden stations.
+    penalty : float
+        Of the ridge; 0 where there is no effect.
     """
 
     centre: Array
     width: Array
     coefficients: Array
+    penalty: float = 0.0
 
     @classmethod
     def none(cls, columns: int) -> PlaceEffect:
@@ -93,12 +96,28 @@ class PlaceEffect:
                 best, chosen = loss, penalty
         if chosen is None:
             return cls(centre, width, np.zeros(design.shape[1]))
-        return cls(centre, width, _ridge(design, offset - offset.mean(), chosen))
+        return cls(centre, width, _ridge(design, offset - offset.mean(), chosen), chosen)
 
     def at(self, places: Array) -> Array:
         """Return the effect (Q,) of `places` (Q, C), never beyond those of training."""
         design = np.clip((places - self.centre) / self.width, -3, 3)
         return np.asarray(design @ self.coefficients)
+
+    def hidden(self, places: Array, anomalies: Array) -> Array:
+        """Return the effect (S,) at each station of a fit, fitted anew without it.
+
+        Its own readings are in `at`, so errors of hidden stations would come out too small.
+        """
+        if not self.penalty:
+            return np.zeros(len(places))
+        design = np.clip((places - self.centre) / self.width, -3, 3)
+        offset, found = _offsets(anomalies), np.empty(len(places))
+        for station in range(len(places)):
+            others = np.arange(len(places)) != station
+            target = offset[others] - offset[others].mean()
+            centred = design[others] - design[others].mean(axis=0)
+            found[station] = design[station] @ _ridge(centred, target, self.penalty)
+        return found
 
 
 def _offsets(anomalies: Array) -> Array:

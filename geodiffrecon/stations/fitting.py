@@ -107,7 +107,7 @@ class StationFitting:
             "network", layers, gate, crossed[hidden.within(self.split.gate)]
         ):
             members, crossed = [], self._crossed(layers, hidden, [])
-        layers = self._calibrated(layers, hidden, crossed)
+        layers = self._calibrated(layers, readings, hidden, crossed)
         layers = replace(layers, members=members)
         denoiser = self._denoiser(layers, train, crossed[hidden.within(self.split.train)])
         if denoiser is not None and not self._draws_better(
@@ -152,7 +152,10 @@ class StationFitting:
             place = PlaceEffect.fit(places, anomalies[frames])
         lasting = place.at(places)
         centre = climate.at(self.network.times)
-        readings = Readings(anomalies - lasting, centre, self.km, self.sky, self.terrain, lasting)
+        unseen = place.hidden(places, anomalies[frames])
+        readings = Readings(
+            anomalies - lasting, centre, self.km, self.sky, self.terrain, lasting, unseen
+        )
         return climate, place, readings
 
     def _layers(self, frames: Frames, kriging: StationKriging, readings: Readings) -> StationLayers:
@@ -297,11 +300,14 @@ class StationFitting:
 
     # --- the end -------------------------------------------------------------------------------
 
-    def _calibrated(self, layers: StationLayers, hidden: Hidden, crossed: Array) -> StationLayers:
+    def _calibrated(
+        self, layers: StationLayers, readings: Readings, hidden: Hidden, crossed: Array
+    ) -> StationLayers:
         """Fit shape and memory of the errors of hidden stations in the calibration frames."""
         rows = hidden.within(self.split.calibrate)
-        layers = self._recalibrating(layers, hidden, rows)
-        factor = self._factors(layers, hidden)[rows]
+        lately = self._errors(layers, readings, hidden)
+        layers = self._recalibrating(layers, lately[0][rows])
+        factor = self._factors(layers, hidden, lately)[rows]
         z = self.power.forward(hidden.truth.numpy()[rows])
         error = (z - crossed[rows, 0]) / (crossed[rows, 1] * factor)
         shape = fit_shape(error)
@@ -309,28 +315,30 @@ class StationFitting:
         first, last = self.split.calibrate[[0, -1]]
         return replace(layers, shape=shape, memory=ErrorMemory.fit(table[first : last + 1]))
 
-    def _recalibrating(
-        self, layers: StationLayers, hidden: Hidden, rows: NDArray[np.bool_]
-    ) -> StationLayers:
+    def _recalibrating(self, layers: StationLayers, errors: Array) -> StationLayers:
         days = self.settings.recent_days
         if not days:
             return layers
-        step = self.network.step_ns / DAY_NS
-        errors, _ = self._errors(layers, hidden)
-        steps = max(LEAST_RECENT, round(days / step))
-        return replace(layers, recent=RecentErrors(steps, mean_square(errors[rows])))
+        steps = max(LEAST_RECENT, round(days / (self.network.step_ns / DAY_NS)))
+        return replace(layers, recent=RecentErrors(steps, mean_square(errors)))
 
-    def _errors(self, layers: StationLayers, hidden: Hidden) -> tuple[Array, Array]:
-        """Return standardised errors (n,) of kriging with its local spread, and log spreads."""
+    def _errors(
+        self, layers: StationLayers, readings: Readings, hidden: Hidden
+    ) -> tuple[Array, Array]:
+        """Return standardised errors (n,) of kriging with its local spread, and log spreads.
+
+        As maps will see their own stations, whose readings are in the effect of their places.
+        """
         location, scale = layers.bare().moments(hidden.cases)
+        inside = readings.lasting - readings.expected
         z = self.power.forward(hidden.truth.numpy())
-        return (z - location) / scale, np.log(scale)
+        return (z - location - inside[hidden.station]) / scale, np.log(scale)
 
-    def _factors(self, layers: StationLayers, hidden: Hidden) -> Array:
+    def _factors(self, layers: StationLayers, hidden: Hidden, lately: tuple[Array, Array]) -> Array:
         """Return the factor (n,) of recent errors for every row, its own station left out."""
         if not layers.recent.steps:
             return np.ones(len(hidden.truth))
-        errors, size = (self._table(hidden, part) for part in self._errors(layers, hidden))
+        errors, size = (self._table(hidden, part) for part in lately)
         before = np.full((layers.recent.steps - 1, errors.shape[1]), np.nan)
         found = layers.recent.factor(
             np.concatenate([before, errors]), np.concatenate([before, size]),

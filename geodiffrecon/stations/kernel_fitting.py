@@ -107,7 +107,7 @@ class KernelFit:
         mean, spread = kriging.leave_one_out(window)
         z = torch.as_tensor(_raw(readings, part))
         known = torch.isfinite(z) & (window.seen[:, : z.shape[1]].sum(1, keepdim=True) > 1)
-        back = torch.as_tensor(readings.lasting + readings.centre[part][:, None])
+        back = torch.as_tensor(readings.expected + readings.centre[part][:, None])
         truth = self.power.inverse(z.nan_to_num())
         flat = crps_of(truth.flatten(), (mean + back).flatten(), spread.flatten(), self.power)
         return flat.view(z.shape), known

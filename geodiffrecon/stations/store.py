@@ -72,7 +72,9 @@ def unpack(config: Mapping[str, Any], arrays: Arrays, settings: StationSettings)
         )  # fmt: skip
         layers = StationLayers(
             Power(**config["power"]), Climate(Calendar(**config["calendar"]), arrays["climate"]),
-            PlaceEffect(*(arrays[f"place.{p}"] for p in ("centre", "width", "coefficients"))),
+            PlaceEffect(
+                arrays["place.centre"], arrays["place.width"], arrays["place.coefficients"]
+            ),
             around, LocalSpread(**_tuples(config["local"])), shape=tuple(config["shape"]),
             memory=ErrorMemory(**_tuples(config["memory"])),
             recent=RecentErrors(**config["recent"]), reach_km=config["reach_km"],

@@ -80,6 +80,8 @@ class Readings:
         Standardised covariates of the stations' places.
     lasting : array (S,)
         Lasting effect of the stations' places.
+    unseen : array (S,), optional
+        The same, each from a fit that had not seen the station; `lasting` without it.
     """
 
     anomalies: Array
@@ -88,12 +90,19 @@ class Readings:
     sky: Sky
     terrain: Array
     lasting: Array
+    unseen: Array | None = None
+
+    @property
+    def expected(self) -> Array:
+        """Lasting effect (S,) that a prediction of a hidden station may know."""
+        return self.lasting if self.unseen is None else self.unseen
 
     def hiding(self, keep: NDArray[np.bool_]) -> Readings:
         """Return the readings of the stations that are kept."""
         return replace(
             self, anomalies=self.anomalies[:, keep], km=self.km[keep],
             terrain=self.terrain[keep], lasting=self.lasting[keep],
+            unseen=None if self.unseen is None else self.unseen[keep],
         )  # fmt: skip
 
 
@@ -150,7 +159,7 @@ class Surroundings:
                 readings, part, readings.km, near, gathered, mean, spread, terrain,
                 others=1 - torch.eye(count, dtype=torch.float64),
             )  # fmt: skip
-            back = torch.as_tensor(readings.lasting + readings.centre[part][:, None])
+            back = torch.as_tensor(readings.expected + readings.centre[part][:, None])
             yield part, replace(cases, mean=cases.mean + back.reshape(-1))
 
     def of_sites(

@@ -598,3 +598,16 @@ def test_a_station_does_not_correct_its_own_spread():
     recent = RecentErrors(steps=30, usual=1.0)
     own = recent.factor(errors, np.zeros((30, 3)), np.zeros((1, 3)), hide_self=True)
     assert own[0, 0] < 1 < own[0, 1]
+
+
+def test_the_effect_of_a_hidden_place_has_not_seen_its_readings():
+    rng = np.random.default_rng(0)
+    places = rng.standard_normal((15, 3))
+    anomalies = places[:, 0] + 0.5 * rng.standard_normal((200, 15)) + 0.3 * rng.standard_normal(15)
+    effect = PlaceEffect.fit(places, anomalies)
+    changed = anomalies.copy()
+    changed[:, 4] += 100.0
+    before, after = effect.hidden(places, anomalies), effect.hidden(places, changed)
+    assert effect.penalty > 0
+    assert after[4] == pytest.approx(before[4])
+    assert abs(after[5] - before[5]) > 1
