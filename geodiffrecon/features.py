@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .errors import IncompatibleModel, MissingColumn
+from .calendar import iso
+from .errors import IncompatibleModel, InvalidParameter, MissingColumn
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,6 +45,13 @@ class Features:
         if external.per_time is None:
             return cls(cell_names=cells)
         values = external.align(times)
+        empty = np.flatnonzero(~np.isfinite(values).any(axis=0))
+        if len(empty):
+            raise InvalidParameter(
+                f"The external feature {external.per_time.columns[empty[0]]!r} has no value from "
+                f"{iso(times[0])} to {iso(times[-1])}, where the model is trained; give one that "
+                "covers it, or leave it out."
+            )
         mean, spread = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
         names = tuple(map(str, external.per_time.columns))
         return cls(names, tuple(map(float, mean)), tuple(map(float, spread)), cells)
@@ -62,7 +70,8 @@ class Features:
         absent = sorted(set(self.names) - set(map(str, external.per_time.columns)))
         if absent:
             raise MissingColumn(
-                f"The external features lack {absent[0]!r}, which the model was fitted with."
+                f"The external features lack {absent[0]!r}, which the model was fitted with; "
+                "add the column, or fit the model again without it."
             )
         chosen = replace(external, per_time=external.per_time[list(self.names)])
         values = chosen.align(times)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import NoObservations
 from ..progress import Progress, silent
 from .kernel import StationKernel
 from .kriging import StationKriging
@@ -65,6 +66,11 @@ class KernelFit:
         kriging = StationKriging(kernel, lags)
         readings = self._thinned(readings)
         usable = frames[np.isfinite(readings.anomalies[frames]).sum(axis=1) >= LEAST_REPORTING]
+        if not len(usable):
+            raise NoObservations(
+                f"No step has readings of {LEAST_REPORTING} of the {len(readings.km)} stations "
+                "that report most; give a record in which stations report together."
+            )
         kernel.requires_grad_(True)
         if start is None:
             with torch.no_grad():

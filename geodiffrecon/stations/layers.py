@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 NOISE_LEVELS = 50
 BATCH = 65_536  # spots that a network reads at once
+TILE = 8192  # sites that are mapped together
 
 
 @dataclass(frozen=True)
@@ -123,11 +124,44 @@ class StationLayers:
         progress: Progress = silent,
     ) -> SiteForecast:
         """Return the forecast of `sites` (Q, 2) in km at `frames`, with `draws` where asked for."""
+        lately = self.lately(readings, frames) if self.recent.steps else None
+        tiles = np.array_split(np.arange(len(sites)), max(1, -(-len(sites) // TILE)))
+        found = []
+        for number, tile in enumerate(tiles):
+
+            def told(done: int, of: int, what: str, before: int = number * len(frames)) -> None:
+                progress(before + done, len(tiles) * of, what)
+
+            part = self._tile(
+                readings, times, frames, sites[tile], terrain[tile], lately, draws, seed, told
+            )
+            found.append(part)
+        location, scale, distance = (
+            np.concatenate([part[index] for part in found], axis=1) for index in (0, 1, 3)
+        )
+        drawn = np.concatenate([part[2] for part in found], axis=2) if len(draws) else None
+        return SiteForecast(
+            times[frames], location, scale, self.power, self.shape, drawn, distance,
+            distance <= self.reach_km,
+        )  # fmt: skip
+
+    def _tile(
+        self,
+        readings: Readings,
+        times: NDArray[np.datetime64],
+        frames: NDArray[np.int64],
+        sites: Array,
+        terrain: Array,
+        lately: tuple[Array, Array] | None,
+        draws: range,
+        seed: int,
+        progress: Progress,
+    ) -> tuple[Array, Array, NDArray[np.float32], Array]:
+        """Return location, scale, draws and distance of some sites."""
         shape = (len(frames), len(sites))
         location, scale = np.empty(shape), np.empty(shape)
-        drawn = np.empty((len(draws), *shape), np.float32) if len(draws) else None
+        drawn = np.empty((len(draws), *shape), np.float32)
         lasting, done = self.lasting(sites, terrain), 0
-        lately = self.lately(readings, frames) if self.recent.steps else None
         for part, cases in self.around.of_sites(readings, frames, sites, terrain, lasting):
             rows = slice(done, done + len(part))
             found = self.moments(cases)
@@ -137,16 +171,12 @@ class StationLayers:
                 before = slice(part[0] - frames[0], part[-1] - frames[0] + self.recent.steps)
                 errors, stated = (array[before] for array in lately)
                 scale[rows] *= self.recent.factor(errors, stated, size)
-            if drawn is not None:
+            if len(draws):
                 noise = self.noise.draw(readings, times, part, sites, draws, seed)
                 drawn[:, rows] = self.drawn(noise, cases, location[rows], scale[rows])
             done += len(part)
             progress(done, len(frames), "mapping")
-        distance = nearest_km(readings, frames, sites)
-        return SiteForecast(
-            times[frames], location, scale, self.power, self.shape, drawn, distance,
-            distance <= self.reach_km,
-        )  # fmt: skip
+        return location, scale, drawn, nearest_km(readings, frames, sites)
 
     def lately(self, readings: Readings, frames: NDArray[np.int64]) -> tuple[Array, Array]:
         """Return standardised errors and log spreads at the stations, up to each frame.

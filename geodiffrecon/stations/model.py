@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -195,6 +194,7 @@ class StationDiffRecon:
         self.trained = fitting.split.spans(network.times, network.freq, network.calendar_tz)
         self.data_fingerprint = network.fingerprint()
         self.n_stations = len(network.names)
+        self.pretrained = pretrain is not None
         self._seal()
         return self
 
@@ -303,7 +303,8 @@ class StationDiffRecon:
             "form": FORM, "value": self.value, "units": self.variable.attrs.get("units", ""),
             "aggregation": "mean", "kind": self.kind, "freq": self.freq,
             "calendar_tz": self.calendar_tz, "country": layers.climate.calendar.country,
-            "grid": str(self.grid), "preset": self.settings.preset, "stations": self.n_stations,
+            "grid": str(self.grid), "preset": self.settings.preset,
+            "pretrained": self.pretrained, "stations": self.n_stations,
             **self.trained, "history": self.history, "reach_km": round(layers.reach_km, 1),
             "verdicts": self.verdicts,
             "external_features": [*self.features.names, *self.terrain.names],
@@ -316,19 +317,11 @@ class StationDiffRecon:
         from ..store import model_hash
         from . import store
 
-        about = config["about"]
         model = cls(
-            settings=StationSettings.from_dict(config["settings"]), seed=about["seed"],
+            settings=StationSettings.from_dict(config["settings"]), seed=config["about"]["seed"],
             device=device,
         )  # fmt: skip
-        for name in ("trained", "verdicts", "data_fingerprint", "version", "kind", "label",
-                     "n_stations"):  # fmt: skip
-            setattr(model, name, about[name])
-        model.variable = Variable.from_dict(about["variable"])
-        model.features = Features(**{k: tuple(v) for k, v in about["features"].items()})
-        model.terrain = Terrain(**{k: tuple(v) for k, v in about["terrain"].items()})
-        model.columns = PointColumns(**about["columns"]) if about["columns"] else None
-        model._layers = store.unpack(config["layers"], arrays, model.settings)
+        model._layers = store.restore(model, config, arrays)
         model._config, model._arrays = config, arrays
         model.model_hash = model_hash(config, arrays)
         return model
@@ -415,7 +408,10 @@ class StationDiffRecon:
         usual = known[known >= 0] if (known < 0).sum() < 0.05 * len(known) else known
         kind = asked or propose_kind(usual, "mean")
         if kind not in ("real", "positive"):
-            raise InvalidParameter(f"kind must be real or positive for stations, not {kind!r}.")
+            raise InvalidParameter(
+                f"kind must be real or positive for stations, not {kind!r}; leave it out to have "
+                "it proposed."
+            )
         return "real" if kind == "real" else "positive"
 
     def _power(self) -> Power:
@@ -433,18 +429,6 @@ class StationDiffRecon:
         from ..store import model_hash
         from . import store
 
-        layers = self._fitted()
-        store.settle(layers)
-        config, self._arrays = store.pack(layers)
         self.version = __version__
-        about = {
-            "variable": self.variable.to_dict(), "features": asdict(self.features),
-            "terrain": asdict(self.terrain), "trained": self.trained, "verdicts": self.verdicts,
-            "columns": asdict(self.columns) if self.columns else None, "label": self.label,
-            "kind": self.kind, "data_fingerprint": self.data_fingerprint,
-            "n_stations": self.n_stations, "version": __version__, "seed": self.seed,
-        }  # fmt: skip
-        self._config = {
-            "form": FORM, "settings": self.settings.to_dict(), "layers": config, "about": about,
-        }  # fmt: skip
+        self._config, self._arrays = store.seal(self, self._fitted())
         self.model_hash = model_hash(self._config, self._arrays)

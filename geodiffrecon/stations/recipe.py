@@ -98,6 +98,8 @@ def contender(
     progress, log : callable
         Told of every step.
     """
+    if model.info().get("pretrained"):
+        log("The model was pre-trained; its recipe is scored without that.")
 
     def contend(number: int, fold: Fold) -> SiteForecast:
         network, frames = bench.given(fold), bench.frames

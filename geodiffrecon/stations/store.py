@@ -9,15 +9,19 @@ import numpy as np
 
 from ..calendar import Calendar
 from ..errors import IncompatibleModel
+from ..features import Features
+from ..variable import Variable
 from .climate import Climate, PlaceEffect
 from .forecast import Power
 from .kernel import StationKernel
 from .kriging import StationKriging
 from .layers import StationLayers
 from .memory import ErrorMemory
+from .network import PointColumns
 from .recent import RecentErrors
 from .spread import LocalSpread
 from .surroundings import Surroundings
+from .terrain import Terrain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
+    from .model import StationDiffRecon
     from .settings import StationSettings
 
     Arrays = dict[str, NDArray[Any]]
@@ -93,6 +98,50 @@ def unpack(config: Mapping[str, Any], arrays: Arrays, settings: StationSettings)
             f"The station model does not fit its settings ({error}); fit it again."
         ) from error
     return replace(layers, denoiser=denoiser)
+
+
+FORM = "stations"
+PLAIN = (
+    "trained", "verdicts", "data_fingerprint", "version", "kind", "label", "n_stations",
+    "pretrained", "seed",
+)  # fmt: skip
+
+
+def seal(model: StationDiffRecon, layers: StationLayers) -> tuple[dict[str, Any], Arrays]:
+    """Return everything that a model is, as JSON and arrays; its networks are settled."""
+    settle(layers)
+    config, arrays = pack(layers)
+    about = {name: getattr(model, name) for name in PLAIN}
+    about |= {
+        "variable": model.variable.to_dict(), "features": asdict(model.features),
+        "terrain": asdict(model.terrain),
+        "columns": asdict(model.columns) if model.columns else None,
+    }  # fmt: skip
+    settings = model.settings.to_dict()
+    return {"form": FORM, "settings": settings, "layers": config, "about": about}, arrays
+
+
+def restore(model: StationDiffRecon, config: Mapping[str, Any], arrays: Arrays) -> StationLayers:
+    """Give `model` what `seal` took from another, and return its layers.
+
+    Raises
+    ------
+    IncompatibleModel
+        If something is missing or does not fit.
+    """
+    about = config["about"]
+    missing = sorted({*PLAIN, "variable", "features", "terrain", "columns"} - set(about))
+    if missing:
+        raise IncompatibleModel(
+            f"The station model does not say its {missing[0]!r}; fit it again with this version."
+        )
+    for name in PLAIN:
+        setattr(model, name, about[name])
+    model.variable = Variable.from_dict(about["variable"])
+    model.features = Features(**_tuples(about["features"]))
+    model.terrain = Terrain(**_tuples(about["terrain"]))
+    model.columns = PointColumns(**about["columns"]) if about["columns"] else None
+    return unpack(config["layers"], arrays, model.settings)
 
 
 def settle(layers: StationLayers) -> None:

@@ -18,6 +18,7 @@ from geodiffrecon.errors import (
     NoObservations,
 )
 from geodiffrecon.grid import NestedGrid
+from geodiffrecon.stations import layers
 from geodiffrecon.stations.bench import Bench
 from geodiffrecon.stations.evidence import StationSplit
 from geodiffrecon.stations.folds import Fold
@@ -149,3 +150,19 @@ def test_baselines_may_fall_below_zero_where_the_model_may():
     bench = Bench(network, square(), (Fold(held, ~held),), 40, 80, samples=0, signed=True)
     found = bench.baseline("idw")(0, bench.folds[0])
     assert np.allclose(found.median[:, 0], level[80:, 2], atol=0.2)
+
+
+def test_tiles_of_sites_change_nothing(monkeypatch, recalibrating, small):
+    day = small.network.between(small.network.times[-80], small.network.times[-70])
+    whole = recalibrating.reconstruct(day, samples=3, keep_draws=True)
+    monkeypatch.setattr(layers, "TILE", 7)
+    tiled = recalibrating.reconstruct(day, samples=3, keep_draws=True)
+    for name in whole.data_vars:
+        np.testing.assert_allclose(tiled[name], whole[name], rtol=1e-4, atol=1e-4)
+
+
+def test_weather_of_another_time_is_refused(small):
+    hours = pd.date_range("1999-01-01", periods=48, freq="1h")
+    weather = Covariates(("wind",), pd.DataFrame({"wind": np.ones(48)}, hours), None)
+    with pytest.raises(InvalidParameter, match="'wind' has no value from 20"):
+        StationDiffRecon(settings=tiny(**BARE)).fit(small.network, small.grid, external=weather)
