@@ -271,10 +271,12 @@ def _say_empty(
     network: StationNetwork, times: NDArray[np.datetime64], log: Callable[[str], None]
 ) -> None:
     seen = np.isfinite(network.values[-len(times) :]).any(axis=1)
-    if not seen.all():
+    silent = int((~seen).sum())
+    if silent:
+        have = "has" if silent == 1 else "have"
         log(
-            f"{int((~seen).sum())} of {len(times)} mapped steps have no station at all; they get "
-            "the full spread and information 0."
+            f"{silent} of {len(times)} mapped steps {have} no station at all; full spread, "
+            "information 0."
         )
 
 
