@@ -58,6 +58,9 @@ def fit_command(
     label: Annotated[
         opt.Label | None, opt.option("Which end of an interval stamps mark.", "--label")
     ] = None,
+    units: Annotated[
+        str | None, opt.option("Stations: unit of the values.", "--units", show="TEXT")
+    ] = None,
     shape: opt.Shape = None,
     resolution: opt.Resolution = None,
     like: opt.Like = None,
@@ -88,6 +91,7 @@ def fit_command(
             device.value, pretrain, variable,
         )  # fmt: skip
         columns = {"value": value, "time": time, "tz": tz, "x": x, "y": y, "station": station}
+        columns["units"] = units
         only_points = {f"--{name}": given for name, given in columns.items()} | {
             "--freq": freq, "--label": label, "--shape": shape, "--resolution": resolution,
             "--like": like, "--grid-crs": grid_crs, "--quality": quality,

@@ -57,7 +57,8 @@ class ErrorMemory:
     ) -> NDArray[np.float32]:
         """Return standard normal numbers (F, K, count) with this memory.
 
-        The numbers of a draw and an absolute step are the same whatever is drawn with them.
+        The numbers of a draw and an absolute step are the same, but for rounding, whatever is drawn
+        with them.
         """
         rest = max(0.0, 1 - sum(self.shares))
         parts = [*zip(self.shares, self.rates, strict=True), (rest, 0.0)]

@@ -142,7 +142,7 @@ class StationDiffRecon:
             Fine-level cube of a complete history (a reanalysis, a transport model): networks learn
             first from its cells, as if they were stations.
         columns : PointColumns, optional
-            Names in the file, kept for later files.
+            Names in the file and the unit of its values, kept for later files.
         max_minutes : float, optional
             Training of networks stops in time for this.
         clock : callable
@@ -167,9 +167,10 @@ class StationDiffRecon:
 
         began = clock()
         network = self._network(points, grid, freq, calendar_tz, label)
+        units = network.units or (columns.units if columns else None)
         self.variable = Variable(
             network.value, grid, network.freq, network.calendar_tz, "mean",
-            {"units": network.units} if network.units else {},
+            {"units": units} if units else {},
         )  # fmt: skip
         if until:
             network = network.before(self.variable.instant(until))

@@ -40,6 +40,8 @@ class PointColumns:
         CRS of the positions, zone of stamps without one.
     station : str or None
         Column of station names.
+    units : str or None
+        Unit of the values, which files of points do not say.
     """
 
     value: str
@@ -49,6 +51,7 @@ class PointColumns:
     crs: str | None = None
     tz: str | None = None
     station: str | None = None
+    units: str | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,12 +18,13 @@ from geodiffrecon.errors import (
     NoObservations,
 )
 from geodiffrecon.grid import NestedGrid
+from geodiffrecon.loading import load
 from geodiffrecon.stations import layers
 from geodiffrecon.stations.bench import Bench
 from geodiffrecon.stations.evidence import StationSplit
 from geodiffrecon.stations.folds import Fold
 from geodiffrecon.stations.model import StationDiffRecon
-from geodiffrecon.stations.network import StationNetwork
+from geodiffrecon.stations.network import PointColumns, StationNetwork
 from geodiffrecon.stations.recipe import bench_of
 from geodiffrecon.stations.terrain import Terrain
 from geodiffrecon.steps import TimeStep
@@ -166,3 +167,12 @@ def test_weather_of_another_time_is_refused(small):
     weather = Covariates(("wind",), pd.DataFrame({"wind": np.ones(48)}, hours), None)
     with pytest.raises(InvalidParameter, match="'wind' has no value from 20"):
         StationDiffRecon(settings=tiny(**BARE)).fit(small.network, small.grid, external=weather)
+
+
+def test_units_that_only_the_user_knows_reach_the_maps(small, tmp_path):
+    columns = PointColumns("pm25", units="ug m-3")
+    model = StationDiffRecon(settings=tiny(**BARE))
+    model.fit(small.network, small.grid, columns=columns).save(tmp_path / "m.gdr")
+    last = small.network.between(small.network.times[-3], small.network.times[-1])
+    maps = load(tmp_path / "m.gdr").reconstruct(last)
+    assert maps["pm25"].attrs["units"] == maps["pm25_std"].attrs["units"] == "ug m-3"
