@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 CELLS = 4_000_000  # numbers of one covariance that are held at once
-KM_PER_STEP = 3.6  # of one metre per second in one hour
 LEAST_VARIANCE = 1e-6
 
 

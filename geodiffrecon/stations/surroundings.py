@@ -26,7 +26,6 @@ PAIRS = 8_000_000  # residuals of pairs of stations that are held at once
 LIMIT = 6.0  # standardised readings beyond it are cut
 FAR = 1e4
 SPREAD_COLUMNS = 3  # first columns of a query, which the local spread reads
-OWN_COLUMNS = 11  # columns of a query before the context of its time and place
 
 
 @dataclass(frozen=True)
@@ -276,7 +275,7 @@ class Surroundings:
         residuals: tuple[Tensor, Tensor, Tensor],
         frame: list[Tensor],
     ) -> Tensor:
-        """Return the columns (m, Q, OWN_COLUMNS) that need nothing but readings."""
+        """Return the columns (m, Q, 11) that need nothing but readings."""
         current, before, power = residuals
         shares = torch.exp(-place.apart / (2 * self.unit_km)) * seen
         centre, width = self.level
