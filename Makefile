@@ -1,5 +1,6 @@
 # demo   set up, then map the sample stations          test   unit tests, doctests and integration tests
 # lint   ruff and mypy        docs   HTML manual       sample rebuild sample_data/ and its model
+# plugin the zip of the QGIS plugin                    test-qgis  the plugin in QGIS's own Python
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3,$(if $(shell command -v $(p)),$(p))))
 # small tensors: more than four threads only get in each other's way
 OMP_NUM_THREADS ?= $(shell n=$$(nproc 2>/dev/null || echo 2); [ $$n -gt 4 ] && echo 4 || echo $$n)
@@ -7,7 +8,11 @@ export OMP_NUM_THREADS
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: demo test unit lint docs sample clean
+# QGIS brings its own Python, and takes from the PATH what it starts.
+QGIS_PYTHON ?= /usr/bin/python3
+QGIS_PATH := /usr/local/bin:/usr/bin:/bin
+
+.PHONY: demo test unit lint docs sample plugin test-qgis clean
 
 demo: $(STAMP)
 	$(BIN)/geodiffrecon demo --out out/demo
@@ -26,6 +31,14 @@ lint: $(STAMP)
 docs: $(STAMP)
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 	@echo "The manual is docs/_build/html/index.html"
+
+plugin: $(STAMP)
+	$(BIN)/python qgis_plugin/make_plugin.py
+
+test-qgis: $(STAMP)
+	@env PATH=$(QGIS_PATH) $(QGIS_PYTHON) -c 'import qgis.core, pytest' || { \
+	  echo "$(QGIS_PYTHON) has no QGIS or no pytest. On Debian and Ubuntu: sudo apt-get install qgis python3-qgis qgis-providers python3-pytest xvfb" >&2; exit 1; }
+	env PATH=$(QGIS_PATH) PYTHONDONTWRITEBYTECODE=1 $(QGIS_PYTHON) -m pytest -p no:cacheprovider tests/qgis
 
 sample: $(STAMP)
 	$(BIN)/python sample_data/make_sample_data.py

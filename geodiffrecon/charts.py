@@ -45,8 +45,14 @@ LOOK = {
 }
 
 
-def _dressed(chart: Callable[P, Any]) -> Callable[P, Any]:
-    """Draw a chart in the common look, which nothing else then has."""
+def in_common_look(chart: Callable[P, Any]) -> Callable[P, Any]:
+    """Return `chart` drawn in the common look, which nothing else then has.
+
+    Parameters
+    ----------
+    chart : callable
+        Draws a matplotlib figure.
+    """
 
     @wraps(chart)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> Any:
@@ -58,7 +64,7 @@ def _dressed(chart: Callable[P, Any]) -> Callable[P, Any]:
     return drawn
 
 
-@_dressed
+@in_common_look
 def error_by_missing(result: Result, score: str = "mae") -> Any | None:
     """Draw a score against the missing ratio, one panel per pattern, one line per method."""
     lines, left_out = _near([line for line in pivot(result, score) if any(line.cells)])
@@ -84,7 +90,7 @@ def error_by_missing(result: Result, score: str = "mae") -> Any | None:
     return figure
 
 
-@_dressed
+@in_common_look
 def ratio_chart(result: Result, score: str = "mae") -> Any | None:
     """Draw the error of this system in terms of each other method's, with 95 % intervals."""
     rows, panels = ratios(result, score), _panels(settings(result))
@@ -111,7 +117,7 @@ def ratio_chart(result: Result, score: str = "mae") -> Any | None:
     return figure
 
 
-@_dressed
+@in_common_look
 def training(result: Result) -> Any | None:
     """Draw the validation score over the steps of every phase of what was trained."""
     curves = _curves(result)
@@ -137,7 +143,7 @@ def training(result: Result) -> Any | None:
     return figure
 
 
-@_dressed
+@in_common_look
 def cost(result: Result, score: str = "mae") -> Any | None:
     """Draw the mean score against the seconds of learning and reconstructing."""
     scored = [line for line in pivot(result, score) if line.mean is not None]
@@ -167,7 +173,7 @@ def cost(result: Result, score: str = "mae") -> Any | None:
     return figure
 
 
-@_dressed
+@in_common_look
 def data_uri(figure: Any) -> str:
     """Return a figure as an SVG image to put into a page; the same figure, the same bytes."""
     stream = io.BytesIO()

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import html
 import json
-import math
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from . import charts
 from .comparison_tables import (
@@ -21,7 +18,8 @@ from .comparison_tables import (
     terminal,
     verdict,
 )
-from .report import STYLE, write_texts
+from .pages import NO_CHARTS, WIDE, definitions, html_table
+from .report import STYLE, finite, write_texts
 from .standings import SCORES, known, pivot, settings
 
 if TYPE_CHECKING:
@@ -40,14 +38,6 @@ PATTERNS = {
     "fixed": "The same coarse cells are missing in all frames.",
     "block": "One corner of the map is missing in all frames.",
 }
-WIDE = (
-    "body{max-width:75rem}.wide{overflow-x:auto;margin:.5rem 0 1.5rem}"
-    "table{font-size:.85rem;font-variant-numeric:tabular-nums}td,th{white-space:nowrap}"
-    ".best{font-weight:700;background:#fdeee3}.better{color:#14532d}"
-    ".worse{font-weight:700;background:#f3d9d9}.ours{font-weight:700;color:#a63603}"
-    ".layer{color:#0a5c96}figure{margin:1.5rem 0}img{width:100%;background:#fff}"
-    "figcaption,.note{color:#555;font-size:.9rem}summary{cursor:pointer;font-weight:600}"
-)
 METHODS = (
     "Methods stand in three groups, each from best to worst mean: this system, its own layers, and "
     "all others. The best of each column is shaded. ± is the standard deviation over seeds, shown "
@@ -61,7 +51,6 @@ CHECKS = (
     "On input without holes a trained network should do better than historical share × coarse, "
     "which only repeats how each coarse value was spread in the past."
 )
-NO_CHARTS = "The charts of this page need matplotlib: pip install 'geodiffrecon[plot]'."
 
 
 def page(result: Result) -> str:
@@ -127,7 +116,7 @@ def write(
     """
     texts: list[tuple[Path, str]] = []
     if json_file is not None:
-        text = json.dumps(_finite(result), indent=1, sort_keys=True, default=str, allow_nan=False)
+        text = json.dumps(finite(result), indent=1, sort_keys=True, default=str, allow_nan=False)
         texts.append((json_file, text + "\n"))
     if html_file is not None:
         texts.append((html_file, page(result)))
@@ -140,7 +129,7 @@ def _main_scores(result: Result, present: list[str]) -> Iterator[str]:
     yield f'<h2>Scores</h2><p class="note">{METHODS}</p>'
     for key in MAIN:
         if key in present:
-            yield _html_table(score_table(result, key))
+            yield html_table(score_table(result, key))
 
 
 def _other_scores(result: Result, present: list[str]) -> Iterator[str]:
@@ -151,38 +140,20 @@ def _other_scores(result: Result, present: list[str]) -> Iterator[str]:
     for key in others:
         table = score_table(result, key)
         title = html.escape(table.title)
-        yield f"<details><summary>{title}</summary>{_html_table(table)}</details>"
+        yield f"<details><summary>{title}</summary>{html_table(table)}</details>"
 
 
 def _paired(result: Result) -> Iterator[str]:
     tables = [table for key in SCORES if (table := ratio_table(result, key))]
     if tables:
         yield f'<h2>Against each method</h2><p class="note">{RATIOS}</p>'
-    yield from map(_html_table, tables)
+    yield from map(html_table, tables)
 
 
 def _section(table: Table, words: str = "") -> Iterator[str]:
     if table.rows:
         yield f'<h2>{html.escape(table.title)}</h2><p class="note">{words}</p>'
-        yield _html_table(table, title=False)
-
-
-def _html_table(table: Table, *, title: bool = True) -> str:
-    head = "".join(f"<th>{html.escape(text)}</th>" for text in table.head)
-    body = "".join(
-        "<tr>" + "".join(f"<td{_class(e.mark)}>{html.escape(e.text)}</td>" for e in row) + "</tr>"
-        for row in table.rows
-    )
-    name = f"<h3>{html.escape(table.title)}</h3>" if title else ""
-    note = f'<p class="note">{html.escape(table.note)}</p>' if table.note else ""
-    return (
-        f'{name}<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody>'
-        f"</table></div>{note}"
-    )
-
-
-def _class(mark: str) -> str:
-    return f' class="{html.escape(mark)}"' if mark else ""
+        yield html_table(table, title=False)
 
 
 def _charts(result: Result) -> Iterator[str]:
@@ -212,7 +183,7 @@ def _meaning(result: Result, present: list[str]) -> Iterator[str]:
     found = {setting.pattern for setting in settings(result)}
     words = {SCORES[key].title: SCORES[key].words for key in present}
     words |= {name: text for name, text in PATTERNS.items() if name in found}
-    yield f"<h2>What the words mean</h2>{_definitions(words)}"
+    yield f"<h2>What the words mean</h2>{definitions(words)}"
 
 
 def _origin(result: Result) -> Iterator[str]:
@@ -222,20 +193,4 @@ def _origin(result: Result) -> Iterator[str]:
         if key not in NOT_PROVENANCE
     }
     if facts:
-        yield f"<h2>Where this comes from</h2>{_definitions(facts)}"
-
-
-def _definitions(words: dict[str, str]) -> str:
-    pairs = (f"<dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd>" for k, v in words.items())
-    return f"<dl>{''.join(pairs)}</dl>"
-
-
-def _finite(value: Any) -> Any:
-    """Return a copy of plain numbers, in which those that are not finite are None."""
-    if isinstance(value, dict):
-        return {key: _finite(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(part) for part in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        yield f"<h2>Where this comes from</h2>{definitions(facts)}"

@@ -11,6 +11,7 @@ import pandas as pd
 
 from .calendar import iso
 from .cf import EXCEED, ascii_units, units_of
+from .errors import InvalidParameter
 from .grid import NestedGrid, level_of
 from .outputs import provenance, whole_files
 from .progress import silent
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from .progress import Progress
 
 NODATA = -9999.0
-MAX_BANDS = 366
+MAX_BANDS, MOST_BANDS = 366, 65535  # by default; what the format can hold
 TILE = 512
 STATISTICS = ("std", "q05", "q25", "q50", "q75", "q95", "n_obs", "distance", "information")
 FLAGS = {"information"}  # 0 or 1 as bytes, known everywhere
@@ -43,11 +44,22 @@ class _Stack:
     tags: dict[str, str]
 
 
+@dataclass(frozen=True)
+class _Planned:
+    """One file: its name, what it holds, and which times."""
+
+    name: str
+    statistic: str
+    variable: str
+    part: slice
+
+
 def write_geotiff(
     maps: xr.Dataset,
     out_dir: str | Path,
     *,
     split_time: bool = False,
+    max_bands: int = MAX_BANDS,
     progress: Progress = silent,
 ) -> list[Path]:
     """Write one GeoTIFF per statistic, valid as Cloud Optimized GeoTIFF.
@@ -55,8 +67,8 @@ def write_geotiff(
     Files are named ``pm25_mean.tif``, ``pm25_std.tif``, …; bands are described as
     ``pm25 mean 2024-01-01T06:00Z`` (a day or longer: ``pm25 mean 2024-01-01``, the agency's
     day) and tagged with ``TIME``. Values are float32 with nodata -9999; ``information`` is a byte,
-    0 or 1, and known everywhere. More than 366 times make several files, named by their first and
-    last time. Draws are left to NetCDF.
+    0 or 1, and known everywhere. More times than `max_bands` make several files, named by their
+    first and last time. Draws are left to NetCDF.
 
     Parameters
     ----------
@@ -65,7 +77,11 @@ def write_geotiff(
     out_dir : str or Path
         Folder of the files; all appear at once, or none.
     split_time : bool
-        One file per time, ``pm25_mean_20240101T0600Z.tif``.
+        One file per time, ``pm25_mean_20240101T0600Z.tif``, whatever `max_bands` is.
+    max_bands : int
+        Most bands of a file, 1 to 65535. Programs read files of up to a year of days at once.
+    progress : callable
+        Told of every file.
 
     Returns
     -------
@@ -77,23 +93,69 @@ def write_geotiff(
     GridMismatch
         If the dataset is no cube of this library.
     InvalidParameter
-        If the folder cannot be written to.
+        If the folder cannot be written to, or no file can have `max_bands`.
     """
     stack = _stack(maps)
-    names = {stack.name: "mean" if maps.attrs["aggregation"] == "mean" or _is_map(maps) else "sum"}
-    names |= {f"{stack.name}_{s}": s for s in _statistics(maps, stack.name)}
-    parts = _parts(len(stack.times), 1 if split_time else MAX_BANDS)
-    written: list[str] = []
+    planned = _planned(maps, stack, split_time=split_time, max_bands=max_bands)
     with whole_files(out_dir) as draft:
-        for variable, statistic in names.items():
-            for part in parts:
-                progress(len(written), len(names) * len(parts), "writing GeoTIFF")
-                stem = f"{stack.name}_{statistic}{_suffix(stack, part, len(parts), split_time)}"
-                values = maps[variable].isel(time=part).values
-                _write(values, stack, part, statistic, draft, f"{stem}.tif")
-                written.append(f"{stem}.tif")
-    progress(len(written), len(written), "writing GeoTIFF")
-    return [Path(out_dir) / name for name in written]
+        for done, file in enumerate(planned):
+            progress(done, len(planned), "writing GeoTIFF")
+            values = maps[file.variable].isel(time=file.part).values
+            _write(values, stack, file.part, file.statistic, draft, file.name)
+    progress(len(planned), len(planned), "writing GeoTIFF")
+    return [Path(out_dir) / file.name for file in planned]
+
+
+def geotiff_names(
+    maps: xr.Dataset, *, split_time: bool = False, max_bands: int = MAX_BANDS
+) -> dict[str, list[str]]:
+    """Return the names of the files that `write_geotiff` writes, by statistic in time order.
+
+    Parameters
+    ----------
+    maps, split_time, max_bands
+        As in `write_geotiff`.
+
+    Returns
+    -------
+    dict of str to list of str
+        Such as ``{"mean": ["pm25_mean.tif"], "std": ["pm25_std.tif"]}``.
+
+    Raises
+    ------
+    GridMismatch, InvalidParameter
+        As `write_geotiff`.
+    """
+    names: dict[str, list[str]] = {}
+    for file in _planned(maps, _stack(maps), split_time=split_time, max_bands=max_bands):
+        names.setdefault(file.statistic, []).append(file.name)
+    return names
+
+
+def check_bands(max_bands: int) -> None:
+    """Raise InvalidParameter if a GeoTIFF cannot have as many bands."""
+    if not 1 <= max_bands <= MOST_BANDS:
+        raise InvalidParameter(
+            f"--max-bands is {max_bands}, but a GeoTIFF has 1 to {MOST_BANDS} bands; give a "
+            f"number of these, such as {MAX_BANDS}."
+        )
+
+
+def _planned(
+    maps: xr.Dataset, stack: _Stack, *, split_time: bool, max_bands: int
+) -> list[_Planned]:
+    """Return the files of `maps`, statistic by statistic in time order."""
+    check_bands(max_bands)
+    main = "mean" if maps.attrs["aggregation"] == "mean" or _is_map(maps) else "sum"
+    variables = {main: stack.name}
+    variables |= {s: f"{stack.name}_{s}" for s in _statistics(maps, stack.name)}
+    parts = _parts(len(stack.times), 1 if split_time else max_bands)
+    ends = [_suffix(stack, part, len(parts), split_time) for part in parts]
+    return [
+        _Planned(f"{stack.name}_{statistic}{end}.tif", statistic, variable, part)
+        for statistic, variable in variables.items()
+        for part, end in zip(parts, ends, strict=True)
+    ]
 
 
 def _stack(maps: xr.Dataset) -> _Stack:

@@ -11,26 +11,25 @@ import numpy as np
 from . import __version__
 from .conditioning import consistency_of, split_points
 from .cube import fingerprint
-from .errors import IncompatibleModel, InvalidParameter, NotFitted
+from .device import torch_device
+from .errors import IncompatibleModel, NotFitted
 from .features import Features
 from .memory import check_maps
 from .presets import Settings
 from .presets import preset as named_preset
 from .progress import Progress, silent
-from .variable import Variable
+from .variable import OfVariable, Variable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    import torch
     import xarray as xr
     from numpy.typing import NDArray
 
     from .assembly import Observations
     from .conditioning import Readings
     from .covariates import Covariates
-    from .grid import NestedGrid
     from .reconstruction import Reconstructor
     from .summary import Summary
 
@@ -41,7 +40,7 @@ def quiet(sentence: str) -> None:
     """Take a sentence and tell nobody."""
 
 
-class DiffRecon:
+class DiffRecon(OfVariable):
     """Two-stage reconstruction of complete fine maps from sparse coarse observations.
 
     A closed-form prior, a mean layer and a diffusion layer, each kept only if it gains on
@@ -152,7 +151,7 @@ class DiffRecon:
         self.kind, self.features = lesson.kind, lesson.features
         fitting = Fitting(
             lesson, self.settings, seed=self.seed, max_minutes=max_minutes, clock=clock,
-            progress=progress, log=log, device=self._torch_device(),
+            progress=progress, log=log, device=torch_device(self.device),
         )  # fmt: skip
         self._model, self._calibrations, self.prior_calibration = fitting.run()
         self.version = __version__
@@ -308,37 +307,12 @@ class DiffRecon:
         model._calibrations = store.calibrations_from_dict(config["calibration"])
         model._model = store.unpack(
             config, arrays, settings, external=len(model.features.names),
-            cells=len(model.features.cell_names), device=model._torch_device(),
+            cells=len(model.features.cell_names), device=torch_device(device),
         )  # fmt: skip
         model.prior_calibration = model._calibrations.pop("prior")
         model._config, model._arrays = config, arrays
         model.model_hash = store.model_hash(config, arrays)
         return model
-
-    @property
-    def grid(self) -> NestedGrid:
-        """Coarse and fine grid."""
-        return self.variable.grid
-
-    @property
-    def value(self) -> str:
-        """Name of the variable."""
-        return self.variable.name
-
-    @property
-    def aggregation(self) -> str:
-        """How fine values make a coarse one."""
-        return self.variable.aggregation
-
-    @property
-    def freq(self) -> str:
-        """Step of the cubes."""
-        return self.variable.freq
-
-    @property
-    def calendar_tz(self) -> str:
-        """Time zone in which days are cut."""
-        return self.variable.calendar_tz
 
     def layers(self, part: str = "all") -> Reconstructor:
         """Return the fitted layers, calibrated for coarse cells that are held.
@@ -368,16 +342,6 @@ class DiffRecon:
         if self._model is None:
             raise NotFitted("The model is not fitted; call fit(history) or load a model first.")
         return self._model
-
-    def _torch_device(self) -> torch.device:
-        import torch
-
-        if self.device not in ("auto", "cpu", "cuda"):
-            raise InvalidParameter(f"device must be auto, cpu or cuda, not {self.device!r}.")
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise InvalidParameter("device is cuda, but torch finds no GPU; use auto or cpu.")
-        gpu = self.device != "cpu" and torch.cuda.is_available()
-        return torch.device("cuda" if gpu else "cpu")
 
     def _seal(self) -> None:
         """Fix weights, JSON and hash, so that the model in memory is the one that is saved."""

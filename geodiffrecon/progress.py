@@ -12,6 +12,13 @@ from tqdm import tqdm
 Progress = Callable[[int, int, str], None]
 """Called as ``progress(done, total, message)``; cancels the work by raising ``Cancelled``."""
 
+PROTOCOL = 1
+"""Number of the contract with programs that run the command line, such as the QGIS plugin.
+
+It grows when options, events or keys of events that they rely on change so that they would fail
+or misread them; new options, events and keys leave it as it is.
+"""
+
 
 def silent(done: int, total: int, message: str) -> None:
     """Report nothing (the default of every library function)."""

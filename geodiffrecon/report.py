@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import html
 import json
+import math
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from .outputs import whole_files
 
@@ -109,6 +112,23 @@ def write_texts(texts: Sequence[tuple[Path, str]]) -> list[Path]:
         with whole_files(path.parent) as draft:
             (draft / path.name).write_text(text, encoding="utf-8")
     return [path for path, _ in texts]
+
+
+def finite(value: Any) -> Any:
+    """Return a copy of plain numbers, in which those that are not finite are None.
+
+    Examples
+    --------
+    >>> finite({"mae": float("nan"), "rows": (1, np.float32(0.5))})
+    {'mae': None, 'rows': [1, 0.5]}
+    """
+    if isinstance(value, dict):
+        return {key: finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(part) for part in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .charts import FAINT, INK, _dressed
+from .charts import FAINT, INK, in_common_look
 from .marks import LAYERS, MARKERS, OURS, OUTSIDE, Style, label_beside
 from .metrics import coverage
 from .picture import DIFFERENCES, ERRORS, READABLE_UNITS, VALUES, blank
@@ -54,7 +54,7 @@ def looks(methods: Iterable[str], ours: str) -> dict[str, Style]:
     return found
 
 
-@_dressed
+@in_common_look
 def station_maps(trial: Trial, ours: str, *, geographic: bool) -> Any | None:
     """Draw the stations where they stand, coloured by their mean absolute error and by bias."""
     from matplotlib.patheffects import withStroke
@@ -95,7 +95,7 @@ def station_maps(trial: Trial, ours: str, *, geographic: bool) -> Any | None:
     return figure
 
 
-@_dressed
+@in_common_look
 def scatter(trial: Trial, methods: list[str]) -> Any | None:
     """Draw how often which truth met which predicted median, a panel a method (two at most)."""
     from matplotlib.colors import LogNorm
@@ -124,7 +124,7 @@ def scatter(trial: Trial, methods: list[str]) -> Any | None:
     return figure
 
 
-@_dressed
+@in_common_look
 def reliability(trial: Trial, ours: str) -> Any | None:
     """Draw stated against actual coverage of all methods, and the PIT histogram of ours."""
     if not np.isfinite(trial.truth).any():
@@ -153,7 +153,7 @@ def reliability(trial: Trial, ours: str) -> Any | None:
     return figure
 
 
-@_dressed
+@in_common_look
 def spread_skill(trial: Trial, ours: str) -> Any | None:
     """Draw the actual error of forecasts against the error that they stated, in ten bins."""
     curves = {method: trial.spread_skill[method] for method in looks(trial.spread_skill, ours)}
@@ -175,7 +175,7 @@ def spread_skill(trial: Trial, ours: str) -> Any | None:
     return figure
 
 
-@_dressed
+@in_common_look
 def by_distance(trial: Trial, ours: str) -> Any | None:
     """Draw the mean absolute error by distance to the nearest station that was given."""
     bins = [row for row in trial.by_distance.get(ours, []) if row["n"]]
@@ -198,7 +198,7 @@ def by_distance(trial: Trial, ours: str) -> Any | None:
     return figure
 
 
-@_dressed
+@in_common_look
 def worst_days(trial: Trial, ours: str, zone: str) -> Any | None:
     """Draw the days with the largest mean absolute error, each at its worst station."""
     days = find_worst_days(trial, ours, zone)

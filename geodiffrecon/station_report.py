@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from . import station_charts as charts
 from .axes import parse_crs
 from .charts import data_uri
-from .comparison_report import NO_CHARTS, WIDE, _definitions, _finite, _html_table
 from .comparison_tables import Entry, Table
 from .episode import episode_figure
-from .report import STYLE, write_texts
+from .pages import NO_CHARTS, WIDE, definitions, html_table
+from .report import STYLE, finite, write_texts
 from .station_tables import ours_of, ratio_tables, score_tables, table, verdict
 from .stations.bench import ORACLE
 
@@ -127,8 +127,8 @@ def page(trial: Trial, findings: Sequence[Row] = (), *, maps: Maps | None = None
         *_scores(trial),
         *_charts(trial, maps),
         *_findings(findings),
-        f"<h2>What the words mean</h2>{_definitions(MEANING)}",
-        f"<h2>Where this comes from</h2>{_definitions(_origin(trial))}",
+        f"<h2>What the words mean</h2>{definitions(MEANING)}",
+        f"<h2>Where this comes from</h2>{definitions(_origin(trial))}",
     ]
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
@@ -167,7 +167,7 @@ def write(
     """
     texts: list[tuple[Path, str]] = []
     if json_file is not None:
-        result = _finite({**trial.to_dict(), "quality": [dict(row) for row in findings]})
+        result = finite({**trial.to_dict(), "quality": [dict(row) for row in findings]})
         text = json.dumps(result, indent=1, sort_keys=True, default=str, allow_nan=False)
         texts.append((json_file, text + "\n"))
     if html_file is not None:
@@ -178,11 +178,11 @@ def write(
 def _scores(trial: Trial) -> Iterator[str]:
     aside = [row for row in trial.rows if not row.get("admissible", True)]
     yield f'<h2>Scores</h2><p class="note">{TRIAL} {ASIDE if aside else ""}</p>'
-    yield from map(_html_table, score_tables(trial))
+    yield from map(html_table, score_tables(trial))
     ratios = list(ratio_tables(trial))
     if ratios:
         yield f'<h2>Against kriging</h2><p class="note">{RATIOS}</p>'
-    yield from map(_html_table, ratios)
+    yield from map(html_table, ratios)
 
 
 def _charts(trial: Trial, maps: Maps | None) -> Iterator[str]:
@@ -240,7 +240,7 @@ def _findings(findings: Sequence[Row]) -> Iterator[str]:
         head = ["check", "station", "count", "first", "what was seen", "values"]
         rows = list(map(_finding, findings))
         shown = " open" if len(rows) <= MOST_SHOWN else ""
-        body = _html_table(Table("", head, rows), title=False)
+        body = html_table(Table("", head, rows), title=False)
         yield f'<details class="findings"{shown}><summary>{len(rows)} findings</summary>{body}'
         yield "</details>"
 
@@ -264,4 +264,4 @@ def _unbroken(text: str) -> str:
 
 
 def _plain(value: Any) -> str:
-    return json.dumps(_finite(value), default=str, ensure_ascii=False)
+    return json.dumps(finite(value), default=str, ensure_ascii=False)

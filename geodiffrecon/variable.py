@@ -185,3 +185,40 @@ class Variable:
             axes = ("realization", *dims)
             maps[f"{self.name}_draws"] = (axes, draws.astype(np.float32), dict(self.attrs))
         return maps
+
+
+class OfVariable:
+    """What models say of their variable; a model sets `variable` when it is fitted or loaded.
+
+    Attributes
+    ----------
+    variable : Variable
+        What the model is about.
+    """
+
+    variable: Variable
+
+    @property
+    def grid(self) -> NestedGrid:
+        """Coarse and fine grid."""
+        return self.variable.grid
+
+    @property
+    def value(self) -> str:
+        """Name of the variable."""
+        return self.variable.name
+
+    @property
+    def aggregation(self) -> str:
+        """How fine values make a coarse one; of stations always by their mean."""
+        return self.variable.aggregation
+
+    @property
+    def freq(self) -> str:
+        """Step of the cubes."""
+        return self.variable.freq
+
+    @property
+    def calendar_tz(self) -> str:
+        """Time zone in which days are cut."""
+        return self.variable.calendar_tz

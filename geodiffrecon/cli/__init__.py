@@ -4,11 +4,13 @@ Loading this package loads neither torch nor GDAL, so that ``--help`` answers at
 command imports what it needs when it runs.
 """
 
+import json
 from typing import Annotated
 
 import typer
 
 from .. import __version__
+from ..progress import PROTOCOL
 from .comparing import compare_command
 from .gridding import bin_points_command
 from .looking import demo_command, doctor_command, info_command
@@ -27,17 +29,27 @@ app = typer.Typer(
 )
 
 
-def _version(wanted: bool) -> None:
+def _version(context: typer.Context, wanted: bool) -> None:
+    as_json = context.params["as_json"]
+    if as_json and not wanted:
+        raise typer.BadParameter(
+            "it belongs to --version; commands report as JSON with --progress json.",
+            param_hint="--json",
+        )
     if wanted:
-        typer.echo(f"geodiffrecon {__version__}")
+        about = {"version": __version__, "protocol": PROTOCOL}
+        typer.echo(json.dumps(about) if as_json else f"geodiffrecon {__version__}")
         raise typer.Exit
 
 
 @app.callback()
 def _common(
+    # Eager, so that the callback of --version knows it wherever it stands.
+    as_json: Annotated[
+        bool, typer.Option("--json", is_eager=True, help="With --version: for programs.")
+    ] = False,
     version: Annotated[
-        bool,
-        typer.Option("--version", "-v", callback=_version, is_eager=True, help="Say the version."),
+        bool, typer.Option("--version", "-v", callback=_version, help="Say the version.")
     ] = False,
 ) -> None: ...
 

@@ -3,7 +3,7 @@
 # No postponed annotations here: typer reads them at run time.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -41,6 +41,9 @@ def reconstruct_command(
         opt.Consistency | None, opt.option("Do observed cells keep values?", "--consistency")
     ] = None,
     split_time: Annotated[bool, opt.option("One GeoTIFF per step.", "--split-time")] = False,
+    max_bands: Annotated[
+        int | None, opt.option("Most steps of a GeoTIFF; 366.", "--max-bands", show="N")
+    ] = None,
     formats: Annotated[str, opt.option("Which files.", "--format")] = ",".join(FORMATS),
     at: Annotated[
         Path | None, opt.option("Points to map as well.", "--at", show="POINTS.csv")
@@ -56,9 +59,7 @@ def reconstruct_command(
         Path | None, opt.option("What runs keep for the next.", "--state", show="DIR")
     ] = None,
     value: opt.Value = None,
-    time_column: Annotated[
-        str | None, opt.option("Time column of a points file.", "--time-column", show="COL")
-    ] = None,
+    time_column: opt.TimeColumn = None,
     tz: opt.Tz = None,
     x: opt.X = None,
     y: opt.Y = None,
@@ -73,8 +74,7 @@ def reconstruct_command(
 ) -> None:
     """Make complete fine maps of sparse observations."""
     with session(progress) as run:
-        files = Files(out, _formats(formats), split_time)
-        _check_folder(out)
+        files = _files(out, formats, split_time, max_bands)
         from ..loading import load
         from ..stations.model import StationDiffRecon
         from .station_maps import Order
@@ -110,6 +110,22 @@ class Files:
     out: Path
     formats: tuple[str, ...]
     split_time: bool
+    max_bands: int
+
+
+@dataclass
+class Written:
+    """Names of the files of one run: GeoTIFFs by statistic in time order, and single files."""
+
+    rasters: dict[str, list[str]] = field(default_factory=dict)
+    netcdf: str | None = None
+    table: str | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """All names."""
+        rasters = [name for part in self.rasters.values() for name in part]
+        return [*rasters, *(name for name in (self.netcdf, self.table) if name is not None)]
 
 
 def _map_stations(
@@ -120,13 +136,10 @@ def _map_stations(
     from .station_maps import map_stations
 
     made = map_stations(run, obs, estimator, order)
-    names = write_maps(
-        made.maps, files.out, files.formats, split_time=files.split_time, table=made.table,
-        progress=run.progress,
-    )  # fmt: skip
+    written = write_maps(made.maps, files, table=made.table, progress=run.progress)
     if made.state is not None and order.state is not None:
         made.state.write(order.state)
-    _finish(run, made.maps, files, names, made.counts, quality=to_rows(made.findings))
+    _finish(run, made.maps, files.out, written, made.counts, quality=to_rows(made.findings))
 
 
 def _map_grid(
@@ -149,55 +162,70 @@ def _map_grid(
         log=run.log, **request,
     )  # fmt: skip
     table = None if at is None else _rows_at(maps, at, wanted.x, wanted.y, wanted.crs, run.log)
-    names = write_maps(maps, files.out, files.formats, split_time=files.split_time, table=table,
-                       progress=run.progress)  # fmt: skip
-    _finish(run, maps, files, names, observations_of(cube))
+    written = write_maps(maps, files, table=table, progress=run.progress)
+    _finish(run, maps, files.out, written, observations_of(cube))
 
 
 def _finish(
     run: Session,
     maps: "xr.Dataset",
-    files: Files,
-    names: list[str],
+    out: Path,
+    written: Written,
     counts: dict[str, int],
     **more: Any,
 ) -> None:
     payload = {
-        "outputs": [str(files.out / name) for name in names], "times": maps.sizes["time"],
+        "outputs": [str(out / name) for name in written.names], "times": maps.sizes["time"],
         "history_used": int(maps.attrs["history_used"]),
     }  # fmt: skip
-    run.finish(payload | counts | more, [_sentence(counts), *_places(maps, files.out, names)])
+    lines = [_sentence(counts), *_places(maps, out, written.names)]
+    run.finish(payload | _described(maps, out, written) | counts | more, lines)
+
+
+def _described(maps: "xr.Dataset", out: Path, written: Written) -> dict[str, Any]:
+    """Return what a program needs in order to show the files."""
+    from ..calendar import iso
+    from ..cf import ascii_units
+
+    name = str(maps.attrs["value"])
+    return {
+        "variable": name,
+        "units": ascii_units(str(maps[name].attrs.get("units", ""))),
+        "maps": {key: [str(out / each) for each in part] for key, part in written.rasters.items()},
+        "netcdf": None if written.netcdf is None else str(out / written.netcdf),
+        "intervals": [[iso(low), iso(high)] for low, high in maps["time_bnds"].values],
+    }
 
 
 def write_maps(
     maps: "xr.Dataset",
-    out: Path,
-    formats: tuple[str, ...],
+    files: Files,
     *,
-    split_time: bool = False,
     table: tuple[str, Any] | None = None,
     progress: Callable[[int, int, str], None],
-) -> list[str]:
-    """Write all files of `maps` into the folder `out`, together or not at all; return their names.
+) -> Written:
+    """Write all `files` of `maps`, together or not at all; return their names.
 
     `table` is the name and the data frame of a CSV that goes with them.
     """
     from ..cf import write_netcdf
-    from ..geotiff import write_geotiff
+    from ..geotiff import geotiff_names, write_geotiff
     from ..outputs import whole_files
 
-    with removed_if_empty(out), whole_files(out) as draft:
-        names: list[str] = []
-        if "geotiff" in formats:
-            paths = write_geotiff(maps, draft, split_time=split_time, progress=progress)
-            names += [path.name for path in paths]
-        if "netcdf" in formats:
-            names.append(write_netcdf(maps, draft / f"{maps.attrs['value']}.nc").name)
+    written = Written()
+    with removed_if_empty(files.out), whole_files(files.out) as draft:
+        if "geotiff" in files.formats:
+            cut: dict[str, Any] = {"split_time": files.split_time, "max_bands": files.max_bands}
+            write_geotiff(maps, draft, progress=progress, **cut)
+            written.rasters = geotiff_names(maps, **cut)
+        if "netcdf" in files.formats:
+            written.netcdf = write_netcdf(maps, draft / f"{maps.attrs['value']}.nc").name
         if table is not None:
-            name, frame = table
-            frame.to_csv(draft / name, index=False, lineterminator="\n", float_format="%.6g")
-            names.append(name)
-    return names
+            written.table, frame = table
+            frame.to_csv(
+                draft / written.table, index=False, lineterminator="\n", float_format="%.6g"
+            )
+    return written
 
 
 @contextmanager
@@ -231,6 +259,17 @@ def _sentence(counts: dict[str, int]) -> str:
 def _places(maps: "xr.Dataset", out: Path, names: list[str]) -> list[str]:
     shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     return [f"{maps.sizes['time']} times of {maps.attrs['value']} are in {out}/: {shown}."]
+
+
+def _files(out: Path, formats: str, split_time: bool, max_bands: int | None) -> Files:
+    """Return where maps go, or refuse before the work what cannot be."""
+    from ..geotiff import MAX_BANDS, check_bands
+
+    bands = MAX_BANDS if max_bands is None else max_bands
+    files = Files(out, _formats(formats), split_time, bands)
+    check_bands(bands)
+    _check_folder(out)
+    return files
 
 
 def _formats(text: str) -> tuple[str, ...]:

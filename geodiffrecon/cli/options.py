@@ -130,6 +130,9 @@ Tz = Annotated[str | None, option("Zone of time stamps that have none.", "--tz",
 X = Annotated[str | None, option("Column of x or longitude.", "--x", show="COL")]
 Y = Annotated[str | None, option("Column of y or latitude.", "--y", show="COL")]
 Value = Annotated[str | None, option("Value column, or variable.", "--value", show="COL")]
+TimeColumn = Annotated[
+    str | None, option("Time column of a points file.", "--time-column", show="COL")
+]
 EmptyCells = Annotated[Empty, option("What cells without points hold.", "--empty")]
 PointsCrs = Annotated[
     str | None, option("CRS of the points, such as EPSG:4326, or none.", "--crs", show="CRS")

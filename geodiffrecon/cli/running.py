@@ -108,6 +108,11 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename} cannot be read or written ({error.strerror}); check the path."
     first = (str(error).strip().splitlines() or [""])[0]
+    if isinstance(error, ImportError):
+        return (
+            f"The Python environment of geodiffrecon is broken ({first}); make it anew, or reinstall "
+            "what geodiffrecon doctor names."
+        )
     return (
         f"Unexpected {type(error).__name__} ({first}), a mistake of geodiffrecon; run with "
         f"{DEBUG}=1 for the traceback."

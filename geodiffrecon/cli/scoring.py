@@ -46,6 +46,12 @@ def evaluate_command(
         float | None, opt.option("Stations: time of each fold.", "--max-minutes", show="M")
     ] = None,
     variable: opt.Variable = None,
+    value: opt.Value = None,
+    time_column: opt.TimeColumn = None,
+    tz: opt.Tz = None,
+    x: opt.X = None,
+    y: opt.Y = None,
+    station: opt.Station = None,
     crs: opt.FileCrs = None,
     start: Annotated[str | None, opt.option("First time.", "--from", show="T")] = None,
     end: Annotated[str | None, opt.option("Last time.", "--to", show="T")] = None,
@@ -69,9 +75,11 @@ def evaluate_command(
 
         estimator = load(model, device=device.value)
         scope = {"start": start, "end": end, "seed": seed}
+        columns = {"value": value, "time": time_column, "tz": tz, "x": x, "y": y,
+                   "station": station}  # fmt: skip
         if isinstance(estimator, StationDiffRecon):
             refuse_options(
-                {"--missing": missing, "--masks": masks, "--variable": variable, "--crs": crs,
+                {"--missing": missing, "--masks": masks, "--variable": variable,
                  "--in-sample": in_sample}, ONLY_GRIDS,
             )  # fmt: skip
             request = {
@@ -79,12 +87,13 @@ def evaluate_command(
                 "buffer_km": buffer_km, "max_minutes": max_minutes,
                 "samples": STATION_SAMPLES if samples is None else samples,
             }  # fmt: skip
-            _score_stations(run, history, estimator, pattern, (json_file, report), external,
-                            **scope, **request)  # fmt: skip
+            _score_stations(run, history, estimator, columns | {"crs": crs}, pattern,
+                            (json_file, report), external, **scope, **request)  # fmt: skip
             return
         refuse_options(
             {"--folds": folds, "--buffer-km": buffer_km, "--every": every,
-             "--max-minutes": max_minutes}, ONLY_STATIONS,
+             "--max-minutes": max_minutes, "--value": value, "--time-column": time_column,
+             "--tz": tz, "--x": x, "--y": y, "--station": station}, ONLY_STATIONS,
         )  # fmt: skip
         cells, share = _hidden_cells(history, pattern, missing)
         _score_maps(
@@ -122,6 +131,7 @@ def _score_stations(
     run: Session,
     path: Path,
     estimator: "StationDiffRecon",
+    given: dict[str, str | None],
     pattern: opt.Scored | None,
     files: tuple[Path | None, Path | None],
     external: list[Path] | None,
@@ -133,7 +143,9 @@ def _score_stations(
 
     chosen = _hidden_stations(pattern, request["buffer_km"])
     request["buffer_km"] = chosen[1]
-    trial, findings = evaluate_model(run, path, estimator, external, pattern=chosen[0], **request)
+    trial, findings = evaluate_model(
+        run, path, estimator, given, external, pattern=chosen[0], **request
+    )
     rows = to_rows(findings)
     outputs = reports.write(trial, rows, json_file=files[0], html_file=files[1])
     lines = [reports.table(trial), *(f"Written: {path}" for path in outputs)]

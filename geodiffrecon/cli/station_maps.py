@@ -223,14 +223,18 @@ def evaluate_model(
     run: Session,
     path: Path,
     model: StationDiffRecon,
+    given: dict[str, str | None],
     external: list[Path] | None,
     **request: Any,
 ) -> tuple[Any, list[Finding]]:
-    """Return the scores of a model of stations at stations that it has not seen."""
+    """Return the scores of a model of stations at stations that it has not seen.
+
+    `given` are columns, zone and CRS of the file where they are not those of the model.
+    """
     from ..stations.quality import cleaned
     from ..stations.trial import evaluate_stations
 
-    opened = open_stations(run, path, model, {})
+    opened = open_stations(run, path, model, given)
     network, _ = cleaned(opened.network, model.kind)  # as the model cleans what it learns from
     features = external_features(external, model.calendar_tz, run.log)
     trial = evaluate_stations(

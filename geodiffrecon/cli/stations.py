@@ -203,7 +203,14 @@ def read_stations(
 
 
 def read_cells(path: Path, model: StationDiffRecon, variable: str, run: Session) -> StationNetwork:
-    """Return the observed cells of a fine cube on the grid of `model` as stations."""
+    """Return the observed cells of a fine cube on the grid of `model` as stations.
+
+    Raises
+    ------
+    InvalidParameter
+        If the cube is a coarse one, or no cell of it is ever missing.
+    """
+    from ..cube import observed
     from ..history import open_cube
     from ..stations.network import StationNetwork
     from .inputs import open_on_grid
@@ -228,6 +235,12 @@ def read_cells(path: Path, model: StationDiffRecon, variable: str, run: Session)
         raise InvalidParameter(
             f"{path.name} is a coarse cube, but {model.value} has a model of stations, which reads "
             "points or fine cells; give the points, or a model fitted to fine maps."
+        )
+    seen = observed(cube)
+    if seen.all():
+        raise InvalidParameter(
+            f"{path.name} is complete, each of its {seen[0].size} fine cells has a value at every "
+            "step, so there is nothing to reconstruct; give stations or maps with holes."
         )
     return replace(StationNetwork.of_cube(cube), value=model.value)
 

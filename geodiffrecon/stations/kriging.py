@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..progress import Progress, silent
 from .kernel import Spots, StationKernel
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 CELLS = 4_000_000  # numbers of one covariance that are held at once
+WORK = 5e9  # of cubes of sizes that are inverted in one call, which no signal interrupts
 LEAST_VARIANCE = 1e-6
 
 
@@ -96,6 +98,7 @@ class StationKriging:
         frames: NDArray[np.int64],
         sites: Array,
         way: Array | None = None,
+        progress: Progress = silent,
     ) -> tuple[Array, Array]:
         """Return mean and spread (n, Q) of the anomalies that a station at `sites` would read.
 
@@ -103,7 +106,11 @@ class StationKriging:
         """
         rows = max(1, CELLS // (len(self.lags) * len(km) * max(len(sites), len(km))))
         parts = np.array_split(frames, max(1, -(-len(frames) // rows)))
-        found = [self._predicted(self.window(anomalies, km, part, way), sites) for part in parts]
+        found, done = [], 0
+        for part in parts:
+            found.append(self._predicted(self.window(anomalies, km, part, way), sites))
+            done += len(part)
+            progress(done, len(frames), "kriging")
         mean, spread = (torch.cat(arrays).numpy() for arrays in zip(*found, strict=True))
         return mean, spread
 
@@ -131,7 +138,9 @@ class StationKriging:
         """Return the inverse covariance (n, L S, L S) of the seen readings; identity elsewhere."""
         both = window.seen[:, :, None] * window.seen[:, None, :]
         covariance = self.kernel.readings(window.spots) * both
-        return torch.linalg.inv(covariance + torch.diag_embed(1 - window.seen))
+        whole = covariance + torch.diag_embed(1 - window.seen)
+        frames = max(1, int(WORK / whole.shape[-1] ** 3))
+        return torch.cat([torch.linalg.inv(part) for part in whole.split(frames)])
 
     @torch.no_grad()
     def weights(

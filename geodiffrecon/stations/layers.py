@@ -124,7 +124,7 @@ class StationLayers:
         progress: Progress = silent,
     ) -> SiteForecast:
         """Return the forecast of `sites` (Q, 2) in km at `frames`, with `draws` where asked for."""
-        lately = self.lately(readings, frames) if self.recent.steps else None
+        lately = self.lately(readings, frames, progress) if self.recent.steps else None
         tiles = np.array_split(np.arange(len(sites)), max(1, -(-len(sites) // TILE)))
         found = []
         for number, tile in enumerate(tiles):
@@ -162,7 +162,13 @@ class StationLayers:
         location, scale = np.empty(shape), np.empty(shape)
         drawn = np.empty((len(draws), *shape), np.float32)
         lasting, done = self.lasting(sites, terrain), 0
-        for part, cases in self.around.of_sites(readings, frames, sites, terrain, lasting):
+
+        def told(rows: int, of: int, what: str) -> None:
+            progress(done + rows, len(frames), "mapping")
+
+        for part, cases in self.around.of_sites(
+            readings, frames, sites, terrain, lasting, progress=told
+        ):
             rows = slice(done, done + len(part))
             found = self.moments(cases)
             location[rows], scale[rows] = (array.reshape(len(part), -1) for array in found)
@@ -178,7 +184,9 @@ class StationLayers:
             progress(done, len(frames), "mapping")
         return location, scale, drawn, nearest_km(readings, frames, sites)
 
-    def lately(self, readings: Readings, frames: NDArray[np.int64]) -> tuple[Array, Array]:
+    def lately(
+        self, readings: Readings, frames: NDArray[np.int64], progress: Progress = silent
+    ) -> tuple[Array, Array]:
         """Return standardised errors and log spreads at the stations, up to each frame.
 
         Rows (steps - 1 + frames[-1] - frames[0] + 1, S) begin as many steps before the first frame
@@ -194,6 +202,7 @@ class StationLayers:
             alone = cases.seen.any(dim=1).numpy().reshape(len(part), -1)
             errors[part - first] = np.where(alone, (z - location) / scale, np.nan)
             size[part - first] = np.log(scale)
+            progress(int(part[-1] - rows[0]) + 1, len(rows), "recent errors")
         return errors, size
 
     @property

@@ -9,19 +9,21 @@ import numpy as np
 
 from .. import __version__
 from ..calendar import Calendar
+from ..device import torch_device
 from ..errors import GridMismatch, InvalidParameter, NotFitted
 from ..features import Features
 from ..memory import check_maps
 from ..model import quiet
 from ..progress import Progress, silent
 from ..scaling import propose_kind
-from ..variable import Variable
+from ..variable import OfVariable, Variable
 from .forecast import Power
 from .maps import maps_of
 from .network import PointColumns, StationNetwork
 from .places import Places, centres
 from .quality import cleaned
 from .settings import StationSettings, station_preset
+from .size import check_size
 from .terrain import Terrain
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
 FORM = "stations"
 
 
-class StationDiffRecon:
+class StationDiffRecon(OfVariable):
     """Maps with honest errors from fixed stations alone; no complete fine truth is needed.
 
     Kriging in space and time at the stations' true positions, a spread that follows how far
@@ -64,7 +66,8 @@ class StationDiffRecon:
     seed : int
         Of everything random in fitting.
     device : {"auto", "cpu", "cuda"}
-        Kept for symmetry with `DiffRecon`; these networks are small and run on the processor.
+        Checked as in `DiffRecon`; these networks are small and run on the processor wherever there
+        is a GPU, which is said in the log where "cuda" was asked for.
 
     Attributes
     ----------
@@ -160,12 +163,14 @@ class StationDiffRecon:
         NoObservations
             If there are fewer than three stations, or too few steps.
         InvalidParameter
-            If stations move, or values contradict the kind.
+            If stations move, values contradict the kind, there are more stations than `size` says,
+            or the device is cuda and there is none.
         """
         from .fitting import StationFitting
         from .pretraining import pretrained
 
         began = clock()
+        self._say_device(log)
         network = self._network(points, grid, freq, calendar_tz, label)
         units = network.units or (columns.units if columns else None)
         self.variable = Variable(
@@ -177,6 +182,7 @@ class StationDiffRecon:
         self.kind = self._kind(network, kind)
         network, _ = cleaned(network, self.kind)
         network = network.only(np.isfinite(network.values).sum(axis=0) > 0)  # before `until`
+        check_size(len(network.names), len(self.settings.lags))
         self.columns, self.label = columns, label
         calendar = Calendar.seen_in(network.times, tz=network.calendar_tz, country=country)
         self.features = Features.of(external, network.times)
@@ -242,8 +248,14 @@ class StationDiffRecon:
             ``_q95``, ``_n_obs``, ``_distance`` (km to the nearest station that reported),
             ``_information`` (0 where that is farther than stated errors were ever checked), and
             ``_exceed_35`` and so on.
+
+        Raises
+        ------
+        InvalidParameter
+            If there are more stations than kriging takes: `size.MOST_READINGS` over its steps.
         """
         layers = self._fitted()
+        self._say_device(log)
         network = self._given(points)
         frames = self.variable.frames(network.times, times)
         kept = samples if keep_draws else 0
@@ -318,6 +330,7 @@ class StationDiffRecon:
         from ..store import model_hash
         from . import store
 
+        torch_device(device)
         model = cls(
             settings=StationSettings.from_dict(config["settings"]), seed=config["about"]["seed"],
             device=device,
@@ -326,31 +339,6 @@ class StationDiffRecon:
         model._config, model._arrays = config, arrays
         model.model_hash = model_hash(config, arrays)
         return model
-
-    @property
-    def grid(self) -> NestedGrid:
-        """Coarse and fine grid."""
-        return self.variable.grid
-
-    @property
-    def value(self) -> str:
-        """Name of the variable."""
-        return self.variable.name
-
-    @property
-    def aggregation(self) -> str:
-        """How fine values make a coarse one: always by their mean."""
-        return self.variable.aggregation
-
-    @property
-    def freq(self) -> str:
-        """Step of the maps."""
-        return self.variable.freq
-
-    @property
-    def calendar_tz(self) -> str:
-        """Time zone in which days are cut."""
-        return self.variable.calendar_tz
 
     @property
     def history(self) -> int:
@@ -363,6 +351,11 @@ class StationDiffRecon:
         if self._layers is None:
             raise NotFitted("The model is not fitted; call fit(points, grid) or load one first.")
         return self._layers
+
+    def _say_device(self, log: Log) -> None:
+        torch_device(self.device)
+        if self.device == "cuda":
+            log("The networks of a station model are small and run on the processor, not on cuda.")
 
     def _network(
         self, points: PointTable | StationNetwork, grid: NestedGrid, freq: str, calendar_tz: str,
@@ -383,7 +376,9 @@ class StationDiffRecon:
                 f"with freq {self.freq}."
             )
         network, _ = cleaned(network, self.kind)
-        return network.canonical()
+        network = network.canonical()
+        check_size(len(network.names), len(self._fitted().around.kriging.lags))
+        return network
 
     def _readings(self, network: StationNetwork, external: Covariates | None) -> Readings:
         layers = self._fitted()

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..progress import Progress, silent
 from .kriging import StationKriging, residuals_without
 
 if TYPE_CHECKING:
@@ -151,8 +152,7 @@ class Surroundings:
             with torch.no_grad():
                 mean, spread = self.kriging.leave_one_out(window)
             past = np.arange(part[0] - MEMORY, part[-1] + 1)
-            residual = self._residuals(readings, past)  # (m + MEMORY, S, S)
-            gathered = residual.gather(2, near.expand(len(past), -1, -1))
+            gathered = self._residuals(readings, past, near)  # (m + MEMORY, S, K)
             terrain = torch.as_tensor(readings.terrain)
             cases = self._described(
                 readings, part, readings.km, near, gathered, mean, spread, terrain,
@@ -168,13 +168,18 @@ class Surroundings:
         sites: Array,
         terrain: Array,
         lasting: Array,
+        *,
+        progress: Progress = silent,
     ) -> Iterator[tuple[NDArray[np.int64], Cases]]:
-        """Yield frames (m,) and the cases (m Q) of `sites` (Q, 2), which are no stations."""
+        """Yield frames (m,) and the cases (m Q) of `sites` (Q, 2), which are no stations.
+
+        `progress` is told of the frames of one run, before it is yielded.
+        """
         rows = max(1, PAIRS // max(1, len(sites) * min(self.neighbours, len(readings.km)) * 4))
         for part, heard in self._heard(readings, frames, rows):
             near = heard[_nearest(sites, readings.km[heard], self.neighbours, hide_self=False)]
             mean, spread = self.kriging.predict(
-                readings.anomalies, readings.km, part, sites, readings.sky.way
+                readings.anomalies, readings.km, part, sites, readings.sky.way, progress
             )
             past = np.arange(part[0] - MEMORY, part[-1] + 1)
             own = self._own_residuals(readings, past)  # (m + MEMORY, S)
@@ -206,18 +211,24 @@ class Surroundings:
             for part, now in zip(np.split(run, changed), recent[[0, *changed]], strict=True):
                 yield part, torch.as_tensor(np.flatnonzero(now) if now.any() else everyone)
 
-    def _residuals(self, readings: Readings, rows: NDArray[np.int64]) -> Tensor:
-        alone = StationKriging(self.kriging.kernel, (0,))
-        window = alone.window(readings.anomalies, readings.km, rows, None)
-        return residuals_without(alone, window)
+    def _residuals(self, readings: Readings, rows: NDArray[np.int64], near: Tensor) -> Tensor:
+        """Return the residuals (n, S, K) of the stations `near` (S, K) each, hidden from both."""
+        alone, found = StationKriging(self.kriging.kernel, (0,)), []
+        for part in _parts(rows, len(readings.km)):
+            window = alone.window(readings.anomalies, readings.km, part, None)
+            residual = residuals_without(alone, window)  # (n, S, S)
+            found.append(residual.gather(2, near.expand(len(part), -1, -1)))
+        return torch.cat(found)
 
     @torch.no_grad()
     def _own_residuals(self, readings: Readings, rows: NDArray[np.int64]) -> Tensor:
         """Return the standardised leave-one-out residuals (n, S) of the current step alone."""
-        alone = StationKriging(self.kriging.kernel, (0,))
-        window = alone.window(readings.anomalies, readings.km, rows, None)
-        mean, spread = alone.leave_one_out(window)
-        return (window.values - mean) / spread * window.seen
+        alone, found = StationKriging(self.kriging.kernel, (0,)), []
+        for part in _parts(rows, len(readings.km)):
+            window = alone.window(readings.anomalies, readings.km, part, None)
+            mean, spread = alone.leave_one_out(window)
+            found.append((window.values - mean) / spread * window.seen)
+        return torch.cat(found)
 
     def _described(
         self,
@@ -335,6 +346,12 @@ def _runs(frames: NDArray[np.int64], most: int) -> Iterator[NDArray[np.int64]]:
     """Yield runs of consecutive frames, at most `most` long, so that each shares one past."""
     for run in np.split(frames, np.flatnonzero(np.diff(frames) != 1) + 1):
         yield from np.array_split(run, max(1, -(-len(run) // most)))
+
+
+def _parts(rows: NDArray[np.int64], stations: int) -> list[NDArray[np.int64]]:
+    """Return `rows` in parts of which all pairs of stations are held at once."""
+    most = max(1, PAIRS // stations**2)
+    return np.array_split(rows, max(1, -(-len(rows) // most)))
 
 
 def _gathered(values: Array, rows: NDArray[np.int64], near: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # A module imports only from its left.
 ORDER = """
-    errors progress memory allocator calendar stamps tables steps axes grid points cube sources
+    errors progress memory allocator device calendar stamps tables steps axes grid points cube sources
     binning history covariates trips published features scaling windows noise priors calibration
     metrics fields standings paper_tables consistency
     schedule diffusion samplers networks tiling series units presets architecture stages training
@@ -23,7 +23,7 @@ ORDER = """
     rivals validation contenders journal comparison
     cf geotiff atmosphere synthetic
     sampling picture marks charts surfaces report
-    comparison_tables comparison_report episode station_charts station_tables station_report
+    comparison_tables pages comparison_report episode station_charts station_tables station_report
     doctor demo cli
 """.split()
 # What trains on a machine that has only torch and numpy, from an array file.

@@ -9,15 +9,19 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import typer
 
 from geodiffrecon import __version__
 from geodiffrecon.cli import app
 from geodiffrecon.cli.inputs import PointOptions, external_features, holds_points, refuse_points
-from geodiffrecon.cli.mapping import _formats
+from geodiffrecon.cli.mapping import Files, _files, _finish, _formats, write_maps
 from geodiffrecon.cli.running import session
+from geodiffrecon.cube import make_cube
 from geodiffrecon.errors import Cancelled, InvalidParameter, NoObservations
+from geodiffrecon.geotiff import MAX_BANDS
 
 MANUAL = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
 COMMANDS = [
@@ -126,6 +130,13 @@ def test_debug_shows_the_traceback(capsys, monkeypatch):
     assert "Traceback" in capsys.readouterr().err
 
 
+def test_a_broken_environment_is_no_mistake_of_ours(capsys):
+    assert ended("terminal", ImportError("libtorch.so: cannot open shared object file")) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("Error: The Python environment of geodiffrecon is broken (libtorch.so")
+    assert error.count("\n") == 1
+
+
 def test_a_full_disk_is_no_mistake_of_ours(capsys):
     assert ended("terminal", OSError(28, "No space left on device", "/maps/a.tif")) == 1
     assert "No space left on device" in capsys.readouterr().err
@@ -200,6 +211,51 @@ def test_formats_may_have_blanks():
 
 def test_point_options_default_to_the_model():
     assert PointOptions() == PointOptions(None, "time", None, None, None, None, None, "auto")
+
+
+def test_files_have_a_year_of_days_unless_said_otherwise(tmp_path):
+    files = _files(tmp_path, "geotiff", split_time=False, max_bands=None)
+    assert files == Files(tmp_path, ("geotiff",), split_time=False, max_bands=MAX_BANDS)
+    with pytest.raises(InvalidParameter, match="--max-bands is 0"):
+        _files(tmp_path, "geotiff", split_time=False, max_bands=0)
+
+
+def maps_in(zone, freq, grid):
+    """Return maps of four steps around a change of the clocks in Berlin."""
+    first = "2024-10-26" if freq == "1D" else "2024-01-01"
+    local = pd.date_range(first, periods=4, freq=freq, tz=zone)
+    starts = local.tz_convert("UTC").tz_localize(None).to_numpy().astype("datetime64[ns]")
+    values = np.ones((4, *grid.box("coarse").shape), np.float32)
+    maps = make_cube(values, starts, grid, value="pm25", level="coarse", freq=freq,
+                     calendar_tz=zone, value_attrs={"units": "µg/m³"})  # fmt: skip
+    return maps.assign_attrs(history_used=0)
+
+
+@pytest.mark.parametrize(
+    ("zone", "freq", "seen", "hours"),
+    [
+        ("Europe/Berlin", "1D", ["2024-10-26T22:00:00Z", "2024-10-27T23:00:00Z"], [24, 25, 24, 24]),
+        ("Europe/Berlin", "MS", ["2024-01-31T23:00:00Z", "2024-02-29T23:00:00Z"],
+         [744, 696, 743, 720]),
+        ("UTC", "6h", ["2024-01-01T06:00:00Z", "2024-01-01T12:00:00Z"], [6] * 4),
+    ],
+)  # fmt: skip
+def test_the_result_has_exact_calendar_intervals(zone, freq, seen, hours, grid, tmp_path, capsys):
+    maps = maps_in(zone, freq, grid)
+    files = _files(tmp_path / "maps", "geotiff", split_time=False, max_bands=3)
+    with session("json") as running:
+        written = write_maps(maps, files, progress=running.progress)
+        _finish(running, maps, files.out, written, {})
+    result = events(capsys)[-1]
+    lengths = [
+        (pd.Timestamp(high) - pd.Timestamp(low)) / pd.Timedelta("1h")
+        for low, high in result["intervals"]
+    ]
+    assert lengths == hours
+    assert result["intervals"][1] == seen
+    assert (result["variable"], result["units"], result["netcdf"]) == ("pm25", "ug m-3", None)
+    assert result["maps"] == {"mean": result["outputs"]}
+    assert len(result["outputs"]) == 2
 
 
 def test_external_features_come_from_several_files(tmp_path, cube):

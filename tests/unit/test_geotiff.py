@@ -12,8 +12,8 @@ import rioxarray
 import xarray as xr
 
 from geodiffrecon.cube import make_cube
-from geodiffrecon.errors import Cancelled, GridMismatch
-from geodiffrecon.geotiff import write_geotiff
+from geodiffrecon.errors import Cancelled, GridMismatch, InvalidParameter
+from geodiffrecon.geotiff import geotiff_names, write_geotiff
 from geodiffrecon.grid import NestedGrid
 
 
@@ -152,6 +152,47 @@ def test_at_most_366_bands_a_file(tmp_path):
         with rasterio.open(path) as source:
             counts.append(source.count)
     assert counts == [366, 34]
+
+
+def test_a_file_may_have_fewer_or_more_bands(tmp_path):
+    maps = many(400, "1D")
+    (whole,) = write_geotiff(maps, tmp_path, max_bands=65535)
+    assert whole.name == "no2_mean.tif"
+    with rasterio.open(whole) as source:
+        assert source.count == 400
+        assert source.descriptions[-1] == "no2 mean 2025-02-03"
+        assert source.tags(400)["TIME"] == "2025-02-03T00:00:00Z"
+        np.testing.assert_array_equal(source.read(), maps.no2.values)
+    halves = write_geotiff(maps, tmp_path, max_bands=200)
+    names = ["no2_mean_20240101_20240718.tif", "no2_mean_20240719_20250203.tif"]
+    assert [path.name for path in halves] == names
+
+
+@pytest.mark.slow
+def test_a_year_of_hours_may_be_one_file(tmp_path):
+    maps = many(8784)
+    (whole,) = write_geotiff(maps, tmp_path, max_bands=65535)
+    with rasterio.open(whole) as source:
+        assert source.count == 8784
+        assert source.tags(8784)["TIME"] == "2024-12-31T23:00:00Z"
+        np.testing.assert_array_equal(source.read(8784), maps.no2.values[-1])
+
+
+@pytest.mark.parametrize("max_bands", [0, -5, 65536])
+def test_no_file_has_as_many_bands(tmp_path, max_bands):
+    with pytest.raises(InvalidParameter, match=f"is {max_bands}, but a GeoTIFF has 1 to 65535"):
+        write_geotiff(many(2), tmp_path / "new", max_bands=max_bands)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("cut", [{}, {"max_bands": 2}, {"max_bands": 1}, {"split_time": True}])
+@pytest.mark.parametrize("steps", [1, 3])
+def test_names_are_known_by_statistic(tmp_path, steps, cut):
+    maps = with_stations(many(steps))
+    names = geotiff_names(maps, **cut)
+    assert list(names) == list(STATION_FILES)
+    written = [path.name for path in write_geotiff(maps, tmp_path, **cut)]
+    assert written == [name for part in names.values() for name in part]
 
 
 @pytest.mark.parametrize(("steps", "side"), [(1, 2), (3, 2), (1, 700), (3, 700)])

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What both reconstructions share: outputs, style, and how finished maps reach QGIS."""
+
+from __future__ import annotations
+
+import os
+import re
+
+from qgis.core import (
+    QgsProcessingException,
+    QgsProcessingParameterFileDestination,
+    QgsProcessingParameterFolderDestination,
+    QgsProcessingParameterNumber,
+    QgsProcessingParameterRasterDestination,
+    QgsProcessingParameterString,
+)
+
+from .. import arrival, checks, models
+from .base import (
+    EngineAlgorithm,
+    add_exceedances,
+    add_external,
+    add_run,
+    fixed_list,
+    is_temporary,
+)
+
+STATISTICS = {"MEAN": "mean", "STD": "std", "Q05": "q05", "Q50": "q50", "Q95": "q95"}
+TITLES = {
+    "MEAN": "Mean map",
+    "STD": "Error map (standard deviation)",
+    "Q05": "5 % quantile",
+    "Q50": "Median",
+    "Q95": "95 % quantile",
+}
+STYLES = {
+    "one ramp over all times": "continuous",
+    "PM2.5: WHO 2021 classes": "who",
+    "PM2.5: US AQI classes": "us_aqi",
+}
+MAP_NAME = re.compile(r"_(mean|std|q\d\d|n_obs|distance|information|exceed_[^_]+)(_\d.*)?\.tif$")
+
+
+class Reconstruction(EngineAlgorithm):
+    """Observations and a model to maps."""
+
+    FILES = (*STATISTICS, "FOLDER", "NETCDF")
+
+    def add_request(self):
+        """Add what is mapped."""
+        for name, title in (("FROM", "First time"), ("TO", "Last time")):
+            self.add(
+                QgsProcessingParameterString(name, title, "", optional=True),
+                "Such as 2024-01-31 or 2024-01-31T06:00, in the zone of the model's days. Both are "
+                "included; without them all of the observations' time is mapped.",
+            )
+        self.add(
+            fixed_list("STYLE", "Style", list(STYLES), next(iter(STYLES))),
+            "Colours of the mean and of quantiles. The classes are for PM2.5 in µg/m³.",
+        )
+        add_external(self)
+        number = QgsProcessingParameterNumber.Type.Integer
+        self.add(
+            QgsProcessingParameterNumber("SAMPLES", "Draws", number, 0, False, 0, 1000),
+            "Possible maps, kept in the NetCDF. Mean, error and quantiles do not need them.",
+            advanced=True,
+        )
+        self.add(
+            QgsProcessingParameterNumber("STEPS", "Network calls per draw", number, None, True, 1),
+            "Models of fine maps only. Empty: as the model was trained.",
+            advanced=True,
+        )
+        self.add(
+            fixed_list("CONSISTENCY", "Consistency", ["default", "hard", "soft", "off"], "default"),
+            "Models of fine maps only: whether observed coarse cells keep their value.",
+            advanced=True,
+        )
+        add_exceedances(self)
+        add_run(self)
+
+    def add_outputs(self):
+        """Add the maps; all but the mean may be left out."""
+        for name, title in TITLES.items():
+            self.addParameter(
+                QgsProcessingParameterRasterDestination(
+                    name, title, None, name != "MEAN", name in ("MEAN", "STD")
+                )
+            )
+        self.addParameter(
+            QgsProcessingParameterFolderDestination(
+                "FOLDER", "Folder of all statistics", None, True, False
+            )
+        )
+        self.addParameter(
+            QgsProcessingParameterFileDestination(
+                "NETCDF", "NetCDF with everything", "NetCDF (*.nc)", None, True, False
+            )
+        )
+
+    def request_problem(self, parameters, context):
+        """Return what is wrong with model, period and thresholds."""
+        first, last = (self.text(parameters, name, context) for name in ("FROM", "TO"))
+        problem = models.problem_of(self.file(parameters, "MODEL", context))
+        problem = problem or checks.period(first, last)
+        limits = self._limits(parameters, context)
+        wrong = [part for part in limits if not _is_number(part)]
+        if wrong and not problem:
+            problem = f"{wrong[0]!r} is no threshold; give numbers such as 35 75."
+        if limits and not self.given(parameters, "FOLDER") and not problem:
+            problem = "Thresholds make maps of their own; choose the folder of all statistics."
+        if self.parameterAsInt(parameters, "SAMPLES", context) and not problem:
+            if not self.given(parameters, "NETCDF"):
+                problem = "Draws are kept in the NetCDF; choose one, or set draws to 0."
+        return problem
+
+    def map(self, observations, options, parameters, context, feedback, folder):
+        """Run the engine on observations and bring its maps where the user wants them."""
+        formats = "geotiff,netcdf" if parameters.get("NETCDF") else "geotiff"
+        made = os.path.join(folder, "maps")
+        result = self.work(
+            ["reconstruct", observations, "--model", self.file(parameters, "MODEL", context),
+             "--out", made, "--format", formats, *options, *self._options(parameters, context)],
+            folder, feedback,
+        )  # fmt: skip
+        for key in ("points_used", "points_outside", "points_missing"):
+            if key in result:
+                feedback.pushInfo(f"{key.replace('_', ' ').capitalize()}: {result[key]}")
+        found = _by_statistic(made, result)
+        targets = self._targets(parameters, context, found)
+        moves = [(found[statistic], path) for path, statistic in targets.items()]
+        self.publish(moves + self._other_files(parameters, context, made), feedback)
+        self._hand_over(targets, made, found, parameters, context, feedback)
+        return self._results(parameters, context, targets)
+
+    def _options(self, parameters, context):
+        options = ["--seed", str(self.parameterAsInt(parameters, "SEED", context))]
+        options += ["--device", self.choice(parameters, "DEVICE", context)]
+        first, last = (self.text(parameters, name, context) for name in ("FROM", "TO"))
+        if first:
+            options += ["--time", first, last]
+        samples = self.parameterAsInt(parameters, "SAMPLES", context)
+        if samples:
+            options += ["--samples", str(samples)]
+        if self.given(parameters, "STEPS"):
+            options += ["--steps", str(self.parameterAsInt(parameters, "STEPS", context))]
+        consistency = self.choice(parameters, "CONSISTENCY", context)
+        if consistency:
+            options += ["--consistency", consistency]
+        for limit in self._limits(parameters, context):
+            options += ["--exceed", limit]
+        return options + self.external_options(parameters, context)
+
+    def _limits(self, parameters, context):
+        return re.findall(r"[^\s,;]+", self.text(parameters, "EXCEED", context))
+
+    def _targets(self, parameters, context, found):
+        """Return the statistic of each path that is wanted and was made."""
+        targets = {}
+        for name, statistic in STATISTICS.items():
+            path = self.parameterAsOutputLayer(parameters, name, context)
+            if path and statistic in found:
+                targets[os.path.abspath(path)] = statistic
+        return targets
+
+    def _other_files(self, parameters, context, made):
+        moves = []
+        folder = self.parameterAsString(parameters, "FOLDER", context)
+        if folder and parameters.get("FOLDER"):
+            names = [name for name in sorted(os.listdir(made)) if name.endswith(".tif")]
+            folder = os.path.abspath(folder)
+            moves = [(os.path.join(made, name), os.path.join(folder, name)) for name in names]
+        netcdf = self.parameterAsFileOutput(parameters, "NETCDF", context)
+        if netcdf and parameters.get("NETCDF"):
+            found = next(name for name in sorted(os.listdir(made)) if name.endswith(".nc"))
+            moves.append((os.path.join(made, found), os.path.abspath(netcdf)))
+        return moves
+
+    def _hand_over(self, targets, made, found, parameters, context, feedback):
+        """Have the maps styled; whatever goes wrong here, they are complete."""
+        choice = STYLES[self.parameterAsEnumString(parameters, "STYLE", context)]
+        for path, statistic in targets.items():
+            if not is_temporary(path):
+                try:
+                    arrival.save_style(path, statistic, choice)
+                except Exception as error:
+                    feedback.pushInfo(f"No style beside {path} ({error}); its data are complete.")
+        loaded = {p: s for p, s in targets.items() if context.willLoadLayerOnCompletion(p)}
+        if not loaded:
+            return
+        card = models.read_card(self.file(parameters, "MODEL", context))
+        for path, statistic in loaded.items():
+            details = context.layerToLoadOnCompletionDetails(path)
+            if details.name in TITLES.values():
+                details.name = f"{card.value or 'map'} {statistic}"
+        arrival.Arrival(card.value or "Reconstruction", choice, loaded).attach(context)
+        feedback.pushInfo(
+            "The layers have times: open the temporal controller (clock), Set to full range, play."
+        )
+
+    def _results(self, parameters, context, targets):
+        results = {}
+        for name, statistic in STATISTICS.items():
+            path = next((path for path, made in targets.items() if made == statistic), None)
+            if path:
+                results[name] = path
+        for name in ("FOLDER", "NETCDF"):
+            if parameters.get(name):
+                results[name] = self.parameterAsString(parameters, name, context)
+        return results
+
+
+def _by_statistic(made, result):
+    """Return the file of each statistic; more than 366 times would be several files."""
+    names = [os.path.basename(path) for path in result.get("outputs", [])]
+    maps = sorted(name for name in names if name.endswith(".tif"))
+    found = {}
+    for name in maps:
+        stem = MAP_NAME.search(name)
+        if stem is None:
+            continue
+        statistic = stem.group(1)
+        if statistic in found:
+            raise QgsProcessingException(
+                f"{result.get('times', 'So many')} times do not fit into one file of 366 bands; "
+                "give a first and a last time, or several shorter periods."
+            )
+        found[statistic] = os.path.join(made, name)
+    if "mean" not in found:
+        raise QgsProcessingException("The engine made no mean map; run Check engine.")
+    return found
+
+
+def _is_number(text):
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Results to where the user wants them: whole, or not at all. Standard library only."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+
+SIDECARS = (".aux.xml", ".ovr", ".msk")
+
+
+class OutputError(Exception):
+    """Why a result cannot be put where the user wants it: one sentence."""
+
+
+def check_writable(path):
+    """Raise OutputError if nothing can be written at `path`; try it, for rights are not enough."""
+    folder = os.path.dirname(os.path.abspath(path))
+    while not os.path.isdir(folder) and os.path.dirname(folder) != folder:
+        folder = os.path.dirname(folder)
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OutputError(_unwritable(folder, error)) from None
+    if os.path.isfile(path) and not os.access(path, os.W_OK):
+        raise OutputError(f"{path} is read-only; choose another output.")
+
+
+def publish(moves):
+    """Move finished files to their places: all of them appear, or none.
+
+    Parameters
+    ----------
+    moves : list of (str, str)
+        A finished file or folder, and where it goes; one may go to several places.
+
+    Raises
+    ------
+    OutputError
+        If a place cannot be written to.
+    """
+    drafts = {}
+    try:
+        for made, target in moves:
+            drafts[_draft(made, target)] = target
+        for draft, target in drafts.items():
+            _replace(draft, target)
+    except OSError as error:
+        raise OutputError(_unwritable(error.filename or target, error)) from None
+    finally:
+        for draft in drafts:
+            _remove(draft)
+
+
+def _draft(made, target):
+    """Copy `made` beside `target` under a hidden name, and return that."""
+    folder, name = os.path.split(os.path.abspath(target))
+    os.makedirs(folder, exist_ok=True)
+    draft = os.path.join(folder, f".partial-{os.getpid()}-{name}")
+    try:
+        if os.path.isdir(made):
+            shutil.copytree(made, draft)
+        else:
+            shutil.copyfile(made, draft)
+    except OSError:
+        _remove(draft)
+        raise
+    return draft
+
+
+def _replace(draft, target):
+    if os.path.isdir(draft):
+        retired = f"{draft}.old"
+        if os.path.exists(target):
+            os.replace(target, retired)
+        os.replace(draft, target)
+        _remove(retired)
+        return
+    os.replace(draft, target)
+    for suffix in SIDECARS:  # statistics of the file that stood here before
+        _remove(target + suffix)
+
+
+def _remove(path):
+    if os.path.isdir(path):
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            os.remove(path)
+
+
+def _unwritable(path, error):
+    return f"{path} cannot be written to ({error.strerror}); choose another output."

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A point layer of any provider to a GeoPackage that the engine reads."""
+
+from __future__ import annotations
+
+from qgis.core import (
+    NULL,
+    Qgis,
+    QgsFeature,
+    QgsFeatureRequest,
+    QgsField,
+    QgsFields,
+    QgsGeometry,
+    QgsProcessingException,
+    QgsVectorFileWriter,
+    QgsWkbTypes,
+)
+from qgis.PyQt.QtCore import QDate, QDateTime, Qt
+
+RESERVED = {"fid", "geom", "ogc_fid"}
+BLANK = {"", "nan", "null", "none", "na", "n/a"}
+
+
+def time_text(value):
+    """Return a time as ISO 8601 text, with Z where its zone is known, or None where missing.
+
+    Written as text because GeoPackage knows no zones, and QGIS before 3.36 drops them.
+    """
+    if is_null(value):
+        return None
+    if isinstance(value, QDateTime):
+        if not value.isValid():
+            return None
+        if value.timeSpec() == Qt.TimeSpec.LocalTime:
+            return value.toString(Qt.DateFormat.ISODateWithMs)
+        return value.toUTC().toString(Qt.DateFormat.ISODateWithMs)
+    if isinstance(value, QDate):
+        return value.toString(Qt.DateFormat.ISODate) if value.isValid() else None
+    return str(value).strip() or None
+
+
+def is_null(value):
+    """Tell whether an attribute is missing, in any version of QGIS."""
+    return value is None or value == NULL
+
+
+def write_points(source, path, roles, transform_context, feedback, *, renamed=None):
+    """Write the points of `source` with the fields of some roles.
+
+    Parameters
+    ----------
+    source : QgsProcessingFeatureSource
+        Points; selection and filter are respected.
+    path : str
+        GeoPackage to make.
+    roles : dict of str
+        Field of ``value``, ``time`` and ``station``; empty ones are left out.
+    transform_context : QgsCoordinateTransformContext
+        That of the project.
+    feedback : QgsProcessingFeedback
+        Is told the progress and asked whether to stop.
+    renamed : dict of str, optional
+        Column of each role; those of the fields by default.
+
+    Returns
+    -------
+    dict of str
+        Column of each role in the file.
+
+    Raises
+    ------
+    QgsProcessingException
+        If the file cannot be written.
+    """
+    chosen = {role: field for role, field in roles.items() if field}
+    names = _names(chosen) if renamed is None else {role: renamed[role] for role in chosen}
+    writer = _writer(source, path, names, transform_context)
+    index = {role: source.fields().lookupField(field) for role, field in chosen.items()}
+    request = QgsFeatureRequest().setSubsetOfAttributes(sorted(set(index.values())))
+    total = max(source.featureCount(), 1)
+    for number, feature in enumerate(source.getFeatures(request)):
+        if number % 1000 == 0:
+            if feedback.isCanceled():
+                break
+            feedback.setProgress(100 * number / total)
+        _write(writer, feature, index)
+    problem = writer.errorMessage() if writer.hasError() else ""
+    del writer  # closes the file
+    if problem:
+        raise QgsProcessingException(f"The points could not be written ({problem}).")
+    return names
+
+
+def _names(chosen):
+    """Return a column name for each role: the field's own unless GeoPackage has taken it."""
+    names, taken = {}, set(RESERVED)
+    for role, field in chosen.items():
+        name = field
+        while name.lower() in taken:
+            name += "_"
+        taken.add(name.lower())
+        names[role] = name
+    return names
+
+
+def _writer(source, path, names, transform_context):
+    options = QgsVectorFileWriter.SaveVectorOptions()
+    options.driverName, options.layerName = "GPKG", "points"
+    fields = QgsFields()
+    for role, name in names.items():
+        fields.append(_field(name, "Double" if role == "value" else "QString"))
+    crs = source.sourceCrs()
+    writer = QgsVectorFileWriter.create(
+        path, fields, QgsWkbTypes.Type.Point, crs, transform_context, options
+    )
+    if writer.hasError():
+        raise QgsProcessingException(
+            f"The points could not be written to {path} ({writer.errorMessage()})."
+        )
+    return writer
+
+
+def _field(name, kind):
+    """Return a field; before 3.38 its types have the names of Qt 5."""
+    if Qgis.QGIS_VERSION_INT >= 33800:
+        from qgis.PyQt.QtCore import QMetaType
+
+        return QgsField(name, getattr(QMetaType.Type, kind))
+    from qgis.PyQt import QtCore
+
+    return QgsField(name, getattr(QtCore.QVariant.Type, kind.lstrip("Q")))
+
+
+def _write(writer, feature, index):
+    """Write a feature, once per part of its geometry; without one it is written as it is."""
+    values = [_plain(role, feature.attribute(i)) for role, i in index.items()]
+    for geometry in _parts(feature.geometry()):
+        row = QgsFeature()
+        row.setAttributes(values)
+        row.setGeometry(geometry)
+        writer.addFeature(row)
+
+
+def _plain(role, value):
+    if role == "time":
+        return time_text(value)
+    if is_null(value):
+        return None
+    return _number(value) if role == "value" else str(value)
+
+
+def _number(value):
+    """Return a value as a number, also where the field holds text."""
+    if isinstance(value, str) and value.strip().lower() in BLANK:
+        return None
+    try:
+        return float(value)
+    except ValueError:
+        raise QgsProcessingException(
+            f"The value {value!r} is no number; choose another value field, or clear such values."
+        ) from None
+
+
+def _parts(geometry):
+    """Return single points, flat; one missing geometry where there is none."""
+    if geometry.isNull() or geometry.isEmpty():
+        return [QgsGeometry()]
+    if geometry.isMultipart():
+        return [QgsGeometry.fromPointXY(point) for point in geometry.asMultiPoint()]
+    return [QgsGeometry.fromPointXY(geometry.asPoint())]

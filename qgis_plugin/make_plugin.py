@@ -1,0 +1,153 @@
+"""Build the zip of the QGIS plugin, byte for byte the same each time, and check what is in it.
+
+    python qgis_plugin/make_plugin.py [--source qgis_plugin/geodiffrecon_qgis] [--out dist]
+
+The rules are those of the QGIS plugin repository (validator and security scan, 2026).
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import configparser
+import re
+import sys
+import zipfile
+from pathlib import Path
+
+MOST_BYTES = 25 * 1024 * 1024
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date of a zip
+REQUIRED_FILES = ("__init__.py", "metadata.txt", "LICENSE")
+REQUIRED_KEYS = (
+    "name", "description", "version", "qgisMinimumVersion", "author", "email", "about", "tracker",
+    "repository", "homepage",
+)  # fmt: skip
+ALLOWED_SUFFIXES = {".py", ".txt", ".svg", ".qml", ".md", ""}  # "" is LICENSE
+LEFT_OUT = {"__pycache__", ".git", "__MACOSX"}
+ALLOWED_IMPORTS = set(sys.stdlib_module_names) | {"qgis", "processing", "osgeo"}
+FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
+FORBIDDEN_MODULES = {"pickle", "marshal", "shelve", "random", "telnetlib", "ftplib"}
+FORBIDDEN_NAMES = {"mktemp", "urlopen", "extractall", "exec_"}
+
+
+def files_of(source: Path) -> list[Path]:
+    """Return the files of the plugin in a fixed order, without what Python leaves about."""
+    found = (path for path in source.rglob("*") if path.is_file())
+    kept = [
+        path
+        for path in found
+        if not LEFT_OUT & set(path.relative_to(source).parts) and path.suffix != ".pyc"
+    ]
+    return sorted(kept, key=lambda path: path.relative_to(source).as_posix())
+
+
+def metadata_of(source: Path) -> dict[str, str]:
+    """Return the metadata, keys as they are written."""
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.read(source / "metadata.txt", encoding="utf-8")
+    return dict(parser["general"]) if parser.has_section("general") else {}
+
+
+def problems_of(source: Path) -> list[str]:
+    """Return a sentence for each rule of the repository that the folder breaks."""
+    files = files_of(source)
+    names = [path.relative_to(source).as_posix() for path in files]
+    found = [f"{name} is missing." for name in REQUIRED_FILES if name not in names]
+    if not (source.name.isidentifier() and source.name.isascii()):
+        found.append(f"{source.name} is no ASCII Python identifier.")
+    found += [f"{n} is of a kind not allowed." for n in names if not _allowed(Path(n))]
+    found += _metadata_problems(metadata_of(source), names)
+    for path, name in zip(files, names, strict=True):
+        if path.suffix == ".py":
+            found += [f"{name}: {problem}" for problem in _code_problems(path.read_text("utf-8"))]
+    return found
+
+
+def build(source: Path, out: Path) -> Path:
+    """Write the zip and return its path."""
+    version = metadata_of(source)["version"]
+    out.mkdir(parents=True, exist_ok=True)
+    target = out / f"{source.name}-{version}.zip"
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for path in files_of(source):
+            name = f"{source.name}/{path.relative_to(source).as_posix()}"
+            entry = zipfile.ZipInfo(name, EPOCH)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.create_system = 3
+            entry.external_attr = 0o100644 << 16
+            archive.writestr(entry, path.read_bytes())
+    if target.stat().st_size > MOST_BYTES:
+        raise SystemExit(f"{target} is larger than the 25 MB that the plugin repository takes.")
+    return target
+
+
+def _allowed(path: Path) -> bool:
+    return path.suffix in ALLOWED_SUFFIXES and path.as_posix().isascii() and ".." not in path.parts
+
+
+def _metadata_problems(found: dict[str, str], names: list[str]) -> list[str]:
+    problems = [f"metadata.txt lacks {key}." for key in REQUIRED_KEYS if not found.get(key)]
+    if "/" in found.get("author", ""):
+        problems.append("The author holds a slash.")
+    if not re.fullmatch(r"[^@\s]+@[^@\s]+\.[^@\s]+", found.get("email", "")):
+        problems.append("The email is none.")
+    problems += [
+        f"{key} is no web address."
+        for key in ("tracker", "repository", "homepage")
+        if not re.match(r"https?://\S+$", found.get(key, ""))
+    ]
+    if "supportsQt6" in found:
+        problems.append("supportsQt6 is no longer known; remove it.")
+    if found.get("hasProcessingProvider") != "yes":
+        problems.append("hasProcessingProvider is not yes, so qgis_process cannot load it.")
+    if found.get("icon") and found["icon"] not in names:
+        problems.append(f"The icon {found['icon']} is missing.")
+    if not re.fullmatch(r"\d+\.\d+(\.\d+)?([.-]?\w+)?", found.get("version", "")):
+        problems.append("The version is none.")
+    return problems
+
+
+def _code_problems(text: str) -> list[str]:
+    """Return what the security scan and the Qt 6 checker would find, and foreign imports."""
+    problems = []
+    for node in ast.walk(ast.parse(text)):
+        problems += [
+            f"imports {module}"
+            for module in _modules(node)
+            if module.split(".")[0] not in ALLOWED_IMPORTS
+            or module.split(".")[0] in FORBIDDEN_MODULES | {"PyQt5", "PyQt6"}
+        ]
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            if node.func.id in FORBIDDEN_CALLS:
+                problems.append(f"calls {node.func.id}")
+        if isinstance(node, ast.Attribute) and node.attr in FORBIDDEN_NAMES:
+            problems.append(f"uses {node.attr}")
+        if isinstance(node, ast.keyword) and node.arg == "shell":
+            problems.append("passes shell=")
+    return problems
+
+
+def _modules(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+        return [node.module]
+    return []
+
+
+def main() -> None:
+    """Check, build, say where."""
+    here = Path(__file__).resolve().parent
+    parser = argparse.ArgumentParser(description="Build and check the zip of the QGIS plugin.")
+    parser.add_argument("--source", type=Path, default=here / "geodiffrecon_qgis")
+    parser.add_argument("--out", type=Path, default=here.parent / "dist")
+    options = parser.parse_args()
+    problems = problems_of(options.source)
+    if problems:
+        raise SystemExit("\n".join(problems))
+    print(build(options.source, options.out))
+
+
+if __name__ == "__main__":
+    main()

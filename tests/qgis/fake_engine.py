@@ -1,0 +1,52 @@
+"""Stands for the engine in tests; FAKE says what it does."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+
+def say(**event):
+    print(json.dumps(event), flush=True)
+
+
+def main():
+    mode = os.environ.get("FAKE", "fine")
+    if "--version" in sys.argv:
+        if mode == "broken":
+            sys.exit("ImportError: libfoo.so.1: cannot open shared object file")
+        if mode == "ancient":
+            print("Usage: geodiffrecon\nError: No such option: --json", file=sys.stderr)
+            sys.exit(2)
+        version = "0.0.9" if mode == "old" else "0.1.0"
+        about = {"version": version, "protocol": 99 if mode == "newer" else 1}
+        print("something else 1.0" if mode == "other" else json.dumps(about))
+        return
+    if mode == "stubborn":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        child = subprocess.Popen(["sleep", "600"])
+        say(event="log", message=f"{child.pid}")
+    if mode in ("stubborn", "slow"):
+        for value in range(6000):
+            say(event="progress", value=min(value, 99), message="waiting")
+            time.sleep(0.1)
+    if mode == "error":
+        say(event="error", message="Points have no CRS; give it with --crs.")
+        sys.exit(1)
+    if mode == "usage":
+        print("Usage: geodiffrecon\nError: No such option: --new", file=sys.stderr)
+        sys.exit(2)
+    if mode == "silent":
+        return
+    if mode == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    print("a line that is no JSON")
+    print("café on stderr", file=sys.stderr)
+    say(event="progress", value=50, message="working")
+    foreign = [key for key in os.environ if key.startswith(("PROJ_", "QT_", "VIRTUAL_ENV"))]
+    say(event="result", outputs=[], foreign=foreign, arguments=sys.argv[1:], folder=os.getcwd())
+
+
+main()

@@ -1,0 +1,165 @@
+"""Maps as they arrive in a project: style, times, tree; and that a failed style loses nothing."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from paths import SAMPLE
+
+core = pytest.importorskip("qgis.core")
+pytestmark = pytest.mark.skipif(not SAMPLE.exists(), reason="no sample data")
+
+from qgis.PyQt.QtCore import QSize  # noqa: E402
+from qgis.PyQt.QtGui import QColor  # noqa: E402
+from test_algorithms import basics, stations  # noqa: E402
+
+WHITE = QColor(255, 255, 255)
+
+
+@pytest.fixture(scope="module")
+def maps(qgis, real_engine, tmp_path_factory):
+    """Return a folder with the mean and the error of three days."""
+    from test_algorithms import run
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GEODIFFRECON_PYTHON", real_engine)
+        folder = tmp_path_factory.mktemp("maps")
+        run("reconstruct", basics(stations(), folder / "mean.tif", STD=str(folder / "std.tif"),
+                                  STYLE="PM2.5: WHO 2021 classes"))  # fmt: skip
+    return folder
+
+
+@pytest.fixture
+def project(qgis):
+    project = core.QgsProject.instance()
+    project.clear()
+    yield project
+    project.clear()
+
+
+def arrive(project, folder, choice="continuous"):
+    """Do what QGIS does when a run ends; return what was logged."""
+    from geodiffrecon_qgis.arrival import Arrival
+
+    context = core.QgsProcessingContext()
+    context.setProject(project)
+    wanted = {str(folder / "mean.tif"): "mean", str(folder / "std.tif"): "std"}
+    details = core.QgsProcessingContext.LayerDetails
+    for path, statistic in wanted.items():
+        context.addLayerToLoadOnCompletion(path, details(f"pm25 {statistic}", project, ""))
+    Arrival("pm25", choice, wanted).attach(context)
+    feedback = core.QgsProcessingFeedback(False)
+    for path in sorted(wanted, reverse=True):
+        layer = core.QgsRasterLayer(path, f"pm25 {wanted[path]}")
+        project.addMapLayer(layer)
+        arrived = context.layerToLoadOnCompletionDetails(path)
+        arrived.postProcessor().postProcessLayer(layer, context, feedback)
+    return feedback.textLog()
+
+
+def test_the_error_lies_under_the_mean_and_is_off(project, maps):
+    arrive(project, maps)
+    root = project.layerTreeRoot()
+    assert [node.name() for node in root.children()] == ["pm25"]
+    mean, error = root.children()[0].children()
+    assert mean.isVisible()
+    assert not error.isVisible()
+    assert len(project.mapLayers()) == len(root.findLayers())
+
+
+def test_each_time_is_active_in_its_own_range(project, maps):
+    arrive(project, maps)
+    layers = [layer for layer in project.mapLayers().values() if "mean" in layer.name()]
+    if hasattr(layers[0].temporalProperties(), "setFixedRangePerBand"):
+        ranges = layers[0].temporalProperties().fixedRangePerBand()
+        assert sorted(ranges) == [1, 2, 3]
+        return
+    assert sorted(layer.name() for layer in layers) == [
+        f"pm25 mean 2023-12-0{day}" for day in (1, 2, 3)
+    ]
+    ranges = [layer.temporalProperties().fixedTemporalRange() for layer in
+              sorted(layers, key=lambda layer: layer.name())]  # fmt: skip
+    assert all(layer.temporalProperties().isActive() for layer in layers)
+    assert ranges[0].begin().toUTC().toString("yyyy-MM-ddTHH:mm") == "2023-11-30T16:00"
+    assert all(a.end() == b.begin() for a, b in zip(ranges, ranges[1:]))
+    assert not any(found.includeEnd() for found in ranges)
+
+
+def test_one_ramp_over_all_times_and_errors_from_zero(project, maps):
+    arrive(project, maps)
+    spans = {}
+    for layer in project.mapLayers().values():
+        function = layer.renderer().shader().rasterShaderFunction()
+        kind = "mean" if "mean" in layer.name() else "std"
+        spans.setdefault(kind, set()).add((function.minimumValue(), function.maximumValue()))
+    assert len(spans["mean"]) == len(spans["std"]) == 1
+    assert min(spans["std"])[0] == 0
+
+
+def test_classes_of_air_quality(project, maps):
+    arrive(project, maps, "who")
+    layer = next(one for one in project.mapLayers().values() if "mean" in one.name())
+    items = layer.renderer().shader().rasterShaderFunction().colorRampItemList()
+    assert [item.value for item in items][:5] == [15.0, 25.0, 37.5, 50.0, 75.0]
+
+
+def test_a_style_that_fails_loses_no_data(project, maps, monkeypatch):
+    from geodiffrecon_qgis import style
+
+    def fail(*_):
+        raise RuntimeError("no such ramp")
+
+    monkeypatch.setattr(style, "renderer_of", fail)
+    log = arrive(project, maps)
+    assert "its data are complete" in log
+    assert len(project.mapLayers()) == 2
+
+
+def test_a_style_lies_beside_the_map_and_is_found_again(project, maps, tmp_path):
+    for name in ("mean.tif", "mean.qml"):
+        shutil.copy(maps / name, tmp_path / name)
+    layer = core.QgsRasterLayer(str(tmp_path / "mean.tif"), "again")
+    items = layer.renderer().shader().rasterShaderFunction().colorRampItemList()
+    assert items[0].label.startswith("WHO guideline")
+    del layer
+
+
+def test_the_map_is_painted_where_data_are_and_blank_outside(project, maps, tmp_path):
+    arrive(project, maps)
+    layer = next(one for one in project.mapLayers().values() if "mean" in one.name())
+    settings = core.QgsMapSettings()
+    settings.setLayers([layer])
+    settings.setDestinationCrs(layer.crs())
+    box = layer.extent()
+    box.scale(2)
+    settings.setExtent(box)
+    settings.setOutputSize(QSize(200, 200))
+    settings.setBackgroundColor(WHITE)
+    job = core.QgsMapRendererParallelJob(settings)
+    job.start()
+    job.waitForFinished()
+    image = job.renderedImage()
+    assert image.save(str(tmp_path / "map.png"))
+    inside = {image.pixelColor(x, y).name() for x in range(60, 140, 4) for y in range(75, 125, 4)}
+    assert len(inside) > 5
+    assert "#ffffff" not in inside
+    assert {image.pixelColor(x, y).name() for x in (5, 195) for y in (5, 195)} == {"#ffffff"}
+    del job, layer
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("1D", 86400), ("30min", 1800), ("h", 3600), ("MS", 31 * 86400)]
+)
+def test_steps_are_read(text, seconds):
+    from geodiffrecon_qgis.temporal import step_of
+
+    assert step_of(text).total_seconds() == seconds
+
+
+def test_an_outage_leaves_a_gap_in_time():
+    from geodiffrecon_qgis.temporal import ranges_of, start_of, step_of
+
+    starts = [start_of(f"x 2024-01-{day}") for day in ("01", "02", "05")]
+    ends = [end.day for _, end in ranges_of(starts, step_of("1D"))]
+    assert ends == [2, 3, 6]
