@@ -29,10 +29,12 @@ class Arrival:
         Style, as in `style.renderer_of`.
     maps : dict of str
         Statistic of each path that will be loaded; the mean stands first.
+    intervals : list of (str, str)
+        Start and end in UTC of each band's time.
     """
 
-    def __init__(self, title, choice, maps):
-        self.title, self.choice, self.maps = title, choice, maps
+    def __init__(self, title, choice, maps, intervals):
+        self.title, self.choice, self.maps, self.intervals = title, choice, maps, intervals
         self.waiting = set(maps)
         self.layers = {}  # statistic -> ids of its layers, in order of time
         self.spans = {}
@@ -62,9 +64,9 @@ class Arrival:
     def _dress(self, path, statistic, layer, project, log):
         span = self._span(path, statistic, layer)
         layer.setRenderer(style.renderer_of(layer, 1, statistic, self.choice, span))
-        ranges = temporal.band_ranges(path)
+        ranges = temporal.ranges_of(self.intervals)
         layers = [layer]
-        if len(ranges) == layer.bandCount() and ranges:
+        if ranges and len(ranges) == layer.bandCount():
             layers = self._timed(layer, ranges, statistic, span, project, log)
         for one in layers:
             one.triggerRepaint()
@@ -144,15 +146,27 @@ class MapPostProcessor(QgsProcessingLayerPostProcessorInterface):
             _kept.remove(self)
 
 
-def save_style(path, statistic, choice):
-    """Write the ``.qml`` beside a map, so that it looks the same when it is opened again."""
+def save_style(path, statistic, choice, intervals):
+    """Write the ``.qml`` beside a map, so that it looks the same when it is opened again.
+
+    Parameters
+    ----------
+    path : str
+        The map.
+    statistic, choice : str
+        As in `style.renderer_of`.
+    intervals : list of (str, str)
+        As in `Arrival`.
+    """
     layer = QgsRasterLayer(path, os.path.basename(path))
     if not layer.isValid():
         return
     span = style.span_of(layer, statistic)
     layer.setRenderer(style.renderer_of(layer, 1, statistic, choice, span))
-    ranges = temporal.band_ranges(path)
-    if len(ranges) > 1 and temporal.per_band(layer):
+    ranges = temporal.ranges_of(intervals)
+    if len(ranges) == 1:
+        temporal.set_fixed(layer, ranges[0])
+    elif ranges and temporal.per_band(layer):
         temporal.set_bands(layer, ranges)
     layer.saveNamedStyle(os.path.splitext(path)[0] + ".qml")
     del layer  # writes the statistics that QGIS asked for; the user has not

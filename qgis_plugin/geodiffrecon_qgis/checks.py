@@ -21,14 +21,27 @@ TIME = re.compile(r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2})?(Z|[+-]\d{2}:?\d{
 FREQ = re.compile(r"^\d*(min|h|D|W|MS|YS)$")
 
 
+def field(source, name, what):
+    """Return why a field cannot be used: it is not chosen, or not there."""
+    if not name:
+        return f"No {what} field is chosen; choose one."
+    if source.fields().lookupField(name) < 0:
+        known = ", ".join(one.name() for one in source.fields())
+        return f"The point layer has no field {name} for the {what}; it has {known}."
+    return ""
+
+
 def time_field(source, name):
     """Return why a field cannot hold times."""
-    field = source.fields().field(source.fields().lookupField(name))
-    kind = field.typeName().lower()
-    if field.isNumeric():
+    problem = field(source, name, "time")
+    if problem:
+        return problem
+    found = source.fields().field(source.fields().lookupField(name))
+    kind = found.typeName().lower()
+    if found.isNumeric() or kind == "time":
         return (
-            f"The time field {name} holds numbers ({kind}); give a date, a date with time, or "
-            "text such as 2024-01-31T06:00Z."
+            f"The time field {name} holds {'numbers' if found.isNumeric() else 'hours of the day'} "
+            f"({kind}); give a date, a date with time, or text such as 2024-01-31T06:00Z."
         )
     return ""
 

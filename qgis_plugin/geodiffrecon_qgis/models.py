@@ -41,10 +41,27 @@ def problem_of(path):
     """Return what is wrong with a model directory in one sentence, or an empty text."""
     if not path:
         return "No model is given; choose the folder that Train a model has written."
+    if os.path.isfile(path):
+        return f"The model {path} is a file; choose the folder that Train a model has written."
     if not os.path.isdir(path):
         return f"The model {path} does not exist; choose the folder that Train a model has written."
     if not os.path.isfile(os.path.join(path, "config.json")):
         return f"{path} is no model (it has no config.json); choose a folder such as pm25.gdr."
+    return ""
+
+
+def problem_of_place(path):
+    """Return why a new model cannot be put into the folder `path`, or an empty text.
+
+    An older model may be replaced; a folder with anything else in it may not.
+    """
+    if os.path.isfile(path):
+        return f"The model cannot be {path}, which is a file; give a new folder."
+    if os.path.isdir(path) and os.listdir(path) and problem_of(path):
+        return (
+            f"The folder {path} holds other files; give a new folder in it, such as "
+            f"{os.path.join(path, 'model.gdr')}."
+        )
     return ""
 
 

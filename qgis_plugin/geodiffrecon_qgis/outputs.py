@@ -17,6 +17,8 @@ class OutputError(Exception):
 
 def check_writable(path):
     """Raise OutputError if nothing can be written at `path`; try it, for rights are not enough."""
+    if os.path.isdir(path):
+        raise OutputError(f"{path} is a folder; give the name of a file.")
     folder = os.path.dirname(os.path.abspath(path))
     while not os.path.isdir(folder) and os.path.dirname(folder) != folder:
         folder = os.path.dirname(folder)
@@ -29,13 +31,19 @@ def check_writable(path):
         raise OutputError(f"{path} is read-only; choose another output.")
 
 
+def check_suffix(path, suffixes):
+    """Raise OutputError if the name of a file ends in something else."""
+    if not path.lower().endswith(tuple(suffixes)):
+        raise OutputError(f"{path} does not end in {' or '.join(suffixes)}; give another name.")
+
+
 def publish(moves):
     """Move finished files to their places: all of them appear, or none.
 
     Parameters
     ----------
     moves : list of (str, str)
-        A finished file or folder, and where it goes; one may go to several places.
+        A finished file, and where it goes; one may go to several places.
 
     Raises
     ------
@@ -61,10 +69,7 @@ def _draft(made, target):
     os.makedirs(folder, exist_ok=True)
     draft = os.path.join(folder, f".partial-{os.getpid()}-{name}")
     try:
-        if os.path.isdir(made):
-            shutil.copytree(made, draft)
-        else:
-            shutil.copyfile(made, draft)
+        shutil.copyfile(made, draft)
     except OSError:
         _remove(draft)
         raise
@@ -72,24 +77,14 @@ def _draft(made, target):
 
 
 def _replace(draft, target):
-    if os.path.isdir(draft):
-        retired = f"{draft}.old"
-        if os.path.exists(target):
-            os.replace(target, retired)
-        os.replace(draft, target)
-        _remove(retired)
-        return
     os.replace(draft, target)
     for suffix in SIDECARS:  # statistics of the file that stood here before
         _remove(target + suffix)
 
 
 def _remove(path):
-    if os.path.isdir(path):
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        with contextlib.suppress(OSError):
-            os.remove(path)
+    with contextlib.suppress(OSError):
+        os.remove(path)
 
 
 def _unwritable(path, error):

@@ -83,11 +83,10 @@ def write_points(source, path, roles, transform_context, feedback, *, renamed=No
             if feedback.isCanceled():
                 break
             feedback.setProgress(100 * number / total)
-        _write(writer, feature, index)
-    problem = writer.errorMessage() if writer.hasError() else ""
+        if not _write(writer, feature, index):
+            break
+    _check(writer, path)
     del writer  # closes the file
-    if problem:
-        raise QgsProcessingException(f"The points could not be written ({problem}).")
     return names
 
 
@@ -113,11 +112,17 @@ def _writer(source, path, names, transform_context):
     writer = QgsVectorFileWriter.create(
         path, fields, QgsWkbTypes.Type.Point, crs, transform_context, options
     )
+    _check(writer, path)
+    return writer
+
+
+def _check(writer, path):
+    """Refuse to go on where the disk is full or the folder cannot be written to."""
     if writer.hasError():
         raise QgsProcessingException(
-            f"The points could not be written to {path} ({writer.errorMessage()})."
+            f"The points could not be written to {path} ({writer.errorMessage()}); see that "
+            "there is room and that you may write there."
         )
-    return writer
 
 
 def _field(name, kind):
@@ -132,13 +137,15 @@ def _field(name, kind):
 
 
 def _write(writer, feature, index):
-    """Write a feature, once per part of its geometry; without one it is written as it is."""
+    """Write a feature once per part of its geometry, also where it has none; tell success."""
     values = [_plain(role, feature.attribute(i)) for role, i in index.items()]
+    rows = []
     for geometry in _parts(feature.geometry()):
         row = QgsFeature()
         row.setAttributes(values)
         row.setGeometry(geometry)
-        writer.addFeature(row)
+        rows.append(row)
+    return writer.addFeatures(rows)
 
 
 def _plain(role, value):

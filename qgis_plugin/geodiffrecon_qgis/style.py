@@ -77,6 +77,8 @@ def renderer_of(layer, band, statistic, choice, span):
 
 def span_of(layer, statistic):
     """Return the range of colours: 2 to 98 % of all bands together; errors begin at zero."""
+    if statistic == "information" or statistic.startswith("exceed_"):
+        return (0.0, 1.0)
     values = _sample(layer)
     if not values:
         return (0.0, 1.0)

@@ -10,7 +10,7 @@ import configparser
 import os
 import re
 
-OPTION = re.compile(r"--[a-z][a-z-]*")
+OPTION = re.compile(r"(--[a-z][a-z-]*)( ?)")
 # Parameters that an option may have become, where the name alone does not say it.
 PARAMETERS = {
     "--time": ("FROM", "TIME"),
@@ -37,17 +37,21 @@ def of_dialog(sentence, titles):
 
     Examples
     --------
-    >>> of_dialog("Times have no zone; give it with --tz.", {"TZ": "Time zone"})
-    'Times have no zone; give it with «Time zone».'
+    >>> of_dialog("Times have no zone; give it with --tz, as --tz UTC.", {"TZ": "Time zone"})
+    'Times have no zone; give it with «Time zone», as UTC.'
     """
+    named = set()
 
     def title(found):
-        option = found.group()
+        option, blank = found.groups()
         usual = (option[2:].upper().replace("-", "_"),)
-        for name in PARAMETERS.get(option, usual):
-            if name in titles:
-                return f"«{titles[name]}»"
-        return option
+        name = next((n for n in PARAMETERS.get(option, usual) if n in titles), None)
+        if name is None:
+            return option + blank
+        if name in named:  # an example of it: the value alone says enough
+            return ""
+        named.add(name)
+        return f"«{titles[name]}»{blank}"
 
     return OPTION.sub(title, sentence)
 

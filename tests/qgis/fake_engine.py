@@ -33,7 +33,7 @@ def main():
             say(event="progress", value=min(value, 99), message="waiting")
             time.sleep(0.1)
     if mode == "error":
-        say(event="error", message="Points have no CRS; give it with --crs.")
+        say(event="error", message="Times have no zone; give it with --tz.")
         sys.exit(1)
     if mode == "usage":
         print("Usage: geodiffrecon\nError: No such option: --new", file=sys.stderr)

@@ -246,12 +246,55 @@ class TestRefusals:
         feedback = Heard()
         with pytest.raises(RuntimeError):
             run("reconstruct", basics(december(), tmp_path / "a.tif"), feedback)
-        assert feedback.errors == ["Points have no CRS; give it with --crs."]
+        assert feedback.errors == ["Times have no zone; give it with «Time zone of times without "
+                                   "one»."]  # fmt: skip
         assert list(tmp_path.glob("*.tif")) == []
+
+    def test_a_library_of_the_engine_that_is_broken(self, qgis, real_engine, tmp_path, monkeypatch):
+        broken = tmp_path / "broken"
+        broken.mkdir()
+        (broken / "torch.py").write_text("raise ImportError('libtorch_cpu.so: no such file')")
+        program = tmp_path / "geodiffrecon"
+        program.write_text(
+            f'#!/bin/sh\nPYTHONPATH={broken} exec {real_engine} -m geodiffrecon "$@"'
+        )
+        program.chmod(0o755)
+        monkeypatch.setenv("GEODIFFRECON_PYTHON", str(program))
+        feedback = Heard()
+        with pytest.raises(RuntimeError):
+            run("reconstruct", basics(december(), tmp_path / "a.tif"), feedback)
+        (sentence,) = feedback.errors
+        assert sentence.startswith("The Python environment of geodiffrecon is broken (libtorch_cpu")
+        feedback = Heard()
+        with pytest.raises(RuntimeError):
+            run("checkengine", {}, feedback)
+        assert any("torch cannot be used (libtorch_cpu" in line for line in feedback.errors)
 
     def test_a_read_only_folder(self, engine_here):
         message = refusal("reconstruct", basics(december(), "/proc/none/map.tif"))
         assert "/proc cannot be written to" in message
+
+    def test_two_outputs_in_one_place(self, engine_here, tmp_path):
+        path = tmp_path / "map.tif"
+        message = refusal("reconstruct", basics(december(), path, STD=str(path)))
+        assert message.startswith("«Mean map» and «Error map (standard deviation)» would both be")
+
+    @pytest.mark.parametrize(
+        ("more", "sentence"),
+        [({"EXCEED": "35"}, "choose the folder"), ({"SAMPLES": 8}, "kept in the NetCDF"),
+         ({"EXCEED": "many", "FOLDER": "x"}, "'many' is no threshold")],
+    )  # fmt: skip
+    def test_work_whose_result_would_be_lost(self, engine_here, tmp_path, more, sentence):
+        assert sentence in refusal("reconstruct", basics(december(), tmp_path / "a.tif", **more))
+
+    def test_points_for_a_model_of_maps(self, engine_here, tmp_path):
+        parameters = {"MODEL": MODEL, "INPUT": december(), "VALUE": "pm25", "TIME": "time",
+                      "REPORT": str(tmp_path / "r.html")}  # fmt: skip
+        assert "This is a model of fine maps; give fine maps" in refusal("evaluate", parameters)
+
+    def test_maps_with_another_grid(self, engine_here, tmp_path):
+        parameters = {"HISTORY": str(SAMPLE / "truth.nc"), "MODEL": str(tmp_path / "m"), **GRID}
+        assert "bring their own grid" in refusal("train", parameters)
 
     def test_points_elsewhere(self, engine_here, tmp_path):
         layer = december(crs="EPSG:32650")
@@ -270,6 +313,13 @@ class TestRefusals:
     def test_a_time_field_of_numbers(self, engine_here, tmp_path):
         assert "holds numbers" in refusal(
             "reconstruct", basics(december(), tmp_path / "map.tif", TIME="pm25")
+        )
+
+    @pytest.mark.parametrize("role", ["VALUE", "TIME", "STATION"])
+    def test_a_field_that_is_not_there(self, engine_here, tmp_path, role):
+        message = refusal("reconstruct", basics(december(), tmp_path / "m.tif", **{role: "gone"}))
+        assert message == (
+            f"The point layer has no field gone for the {role.lower()}; it has station, time, pm25."
         )
 
     def test_no_model(self, engine_here, tmp_path):
@@ -316,7 +366,32 @@ def test_points_to_cube_to_complete_maps(engine_here, tmp_path):
     del raster, made
 
 
-def test_train_and_use_a_model_of_stations(engine_here, tmp_path):
+def test_more_times_than_a_year_are_one_raster(engine_here, tmp_path):
+    feedback = Heard()
+    results = run(
+        "reconstruct",
+        basics(stations(), tmp_path / "map.tif", FROM="2022-01-01", TO="2023-12-31"), feedback,
+    )  # fmt: skip
+    raster = core.QgsRasterLayer(results["MEAN"], "map")
+    assert raster.bandCount() == 730
+    assert raster.bandName(730).endswith("2023-12-31")
+    del raster
+
+
+def test_a_crs_that_only_this_qgis_has_a_number_for(engine_here, tmp_path):
+    crs = core.QgsCoordinateReferenceSystem()
+    assert crs.createFromProj("+proj=laea +lat_0=40 +lon_0=116 +datum=WGS84 +units=m")
+    crs.saveAsUserCrs("Around Beijing")
+    found = run("bin", {
+        "INPUT": december(), "VALUE": "pm25", "TIME": "time", "FREQ": "1D", "ROWS": 4, "COLS": 4,
+        "EXTENT": "-80000,80000,-80000,80000", "CRS": crs, "OUTPUT": str(tmp_path / "cube.nc"),
+    })["OUTPUT"]  # fmt: skip
+    raster = core.QgsRasterLayer(f'NETCDF:"{found}":pm25', "cube")
+    assert "Lambert_Azimuthal" in raster.crs().toWkt().replace(" ", "_")
+    del raster
+
+
+def test_train_use_and_evaluate_a_model_of_stations(engine_here, tmp_path):
     model = run("train", {
         "INPUT": stations(), "VALUE": "pm25", "TIME": "time", "STATION": "station", "ROWS": 8,
         "COLS": 8, "FACTOR": 4, "FREQ": "1D", "CALENDAR_TZ": "Asia/Shanghai", "PRESET": "tiny",
@@ -326,7 +401,19 @@ def test_train_and_use_a_model_of_stations(engine_here, tmp_path):
         december(), tmp_path / "map.tif", MODEL=model, EXCEED="35", FOLDER=str(tmp_path / "all"),
     ))  # fmt: skip
     assert (tmp_path / "all" / "pm25_exceed_35.tif").exists()
+    assert (tmp_path / "all" / "pm25_exceed_35.qml").exists()
     assert os.path.exists(results["MEAN"])
+    layer = december()
+    layer.startEditing()
+    layer.renameAttribute(layer.fields().lookupField("pm25"), "fine dust")
+    layer.commitChanges()
+    found = run("evaluate", {
+        "MODEL": model, "INPUT": layer, "VALUE": "fine dust", "TIME": "time", "STATION": "station",
+        "FOLDS": 2, "MINUTES": 0.05, "SAMPLES": 8, "FROM": "2023-12-01",
+        "REPORT": str(tmp_path / "report.html"), "SCORES": str(tmp_path / "scores.json"),
+    })  # fmt: skip
+    assert set(found) == {"REPORT", "SCORES"}
+    assert "<html" in (tmp_path / "report.html").read_text(encoding="utf-8")[:500].lower()
 
 
 def test_evaluate_writes_a_report(engine_here, tmp_path):

@@ -10,11 +10,11 @@ from paths import SAMPLE
 core = pytest.importorskip("qgis.core")
 pytestmark = pytest.mark.skipif(not SAMPLE.exists(), reason="no sample data")
 
-from qgis.PyQt.QtCore import QSize  # noqa: E402
-from qgis.PyQt.QtGui import QColor  # noqa: E402
+from painting import assert_painted  # noqa: E402
 from test_algorithms import basics, stations  # noqa: E402
 
-WHITE = QColor(255, 255, 255)
+EDGES = [f"2023-{day}T16:00:00Z" for day in ("11-30", "12-01", "12-02", "12-03")]
+DAYS = list(zip(EDGES, EDGES[1:]))  # of Shanghai
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def arrive(project, folder, choice="continuous"):
     details = core.QgsProcessingContext.LayerDetails
     for path, statistic in wanted.items():
         context.addLayerToLoadOnCompletion(path, details(f"pm25 {statistic}", project, ""))
-    Arrival("pm25", choice, wanted).attach(context)
+    Arrival("pm25", choice, wanted, DAYS).attach(context)
     feedback = core.QgsProcessingFeedback(False)
     for path in sorted(wanted, reverse=True):
         layer = core.QgsRasterLayer(path, f"pm25 {wanted[path]}")
@@ -128,38 +128,5 @@ def test_a_style_lies_beside_the_map_and_is_found_again(project, maps, tmp_path)
 def test_the_map_is_painted_where_data_are_and_blank_outside(project, maps, tmp_path):
     arrive(project, maps)
     layer = next(one for one in project.mapLayers().values() if "mean" in one.name())
-    settings = core.QgsMapSettings()
-    settings.setLayers([layer])
-    settings.setDestinationCrs(layer.crs())
-    box = layer.extent()
-    box.scale(2)
-    settings.setExtent(box)
-    settings.setOutputSize(QSize(200, 200))
-    settings.setBackgroundColor(WHITE)
-    job = core.QgsMapRendererParallelJob(settings)
-    job.start()
-    job.waitForFinished()
-    image = job.renderedImage()
-    assert image.save(str(tmp_path / "map.png"))
-    inside = {image.pixelColor(x, y).name() for x in range(60, 140, 4) for y in range(75, 125, 4)}
-    assert len(inside) > 5
-    assert "#ffffff" not in inside
-    assert {image.pixelColor(x, y).name() for x in (5, 195) for y in (5, 195)} == {"#ffffff"}
-    del job, layer
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("1D", 86400), ("30min", 1800), ("h", 3600), ("MS", 31 * 86400)]
-)
-def test_steps_are_read(text, seconds):
-    from geodiffrecon_qgis.temporal import step_of
-
-    assert step_of(text).total_seconds() == seconds
-
-
-def test_an_outage_leaves_a_gap_in_time():
-    from geodiffrecon_qgis.temporal import ranges_of, start_of, step_of
-
-    starts = [start_of(f"x 2024-01-{day}") for day in ("01", "02", "05")]
-    ends = [end.day for _, end in ranges_of(starts, step_of("1D"))]
-    assert ends == [2, 3, 6]
+    assert_painted(layer, tmp_path / "map.png")
+    del layer

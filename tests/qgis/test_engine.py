@@ -106,7 +106,7 @@ def test_events_come_in_order_and_the_result_is_returned(fake, tmp_path, monkeyp
 @pytest.mark.parametrize(
     ("mode", "sentence"),
     [
-        ("error", "^Points have no CRS; give it with --crs.$"),
+        ("error", "^Times have no zone; give it with --tz.$"),
         ("usage", "No such option: --new"),
         ("silent", "without a result"),
         ("killed", "signal 9"),

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import pytest
-from geodiffrecon_qgis import models, outputs
+from geodiffrecon_qgis import models, outputs, wording
 from paths import SAMPLE
 
 
-def test_files_and_folders_are_moved_whole_and_replace_what_was_there(tmp_path):
+def test_files_replace_what_was_there_and_leave_the_rest(tmp_path):
     made, out = tmp_path / "made", tmp_path / "out"
-    (made / "model").mkdir(parents=True)
-    (made / "model" / "config.json").write_text("new")
+    made.mkdir()
     (made / "map.tif").write_text("new")
-    (out / "model").mkdir(parents=True)
-    (out / "model" / "old.json").write_text("old")
+    out.mkdir()
     (out / "map.tif").write_text("old")
     (out / "map.tif.aux.xml").write_text("old statistics")
-    outputs.publish([(str(made / n), str(out / n)) for n in ("model", "map.tif")])
-    assert sorted(p.relative_to(out).as_posix() for p in out.rglob("*")) == [
-        "map.tif", "model", "model/config.json",
-    ]  # fmt: skip
-    assert (out / "map.tif").read_text() == "new"
+    (out / "notes.txt").write_text("mine")
+    outputs.publish([(str(made / "map.tif"), str(out / name)) for name in ("map.tif", "b/c.tif")])
+    found = {p.relative_to(out).as_posix(): p.read_text() for p in out.rglob("*.*")}
+    assert found == {"map.tif": "new", "b/c.tif": "new", "notes.txt": "mine"}
+
+
+def test_a_model_does_not_replace_a_folder_of_other_things(tmp_path):
+    (tmp_path / "thesis.docx").write_text("years of work")
+    assert "holds other files; give a new folder in it" in models.problem_of_place(str(tmp_path))
+    assert "is a file" in models.problem_of_place(str(tmp_path / "thesis.docx"))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "old.gdr").mkdir()
+    (tmp_path / "old.gdr" / "config.json").write_text("{}")
+    for free in ("empty", "old.gdr", "new.gdr"):
+        assert models.problem_of_place(str(tmp_path / free)) == ""
 
 
 def test_if_one_place_cannot_be_written_nothing_appears(tmp_path):
@@ -41,6 +49,13 @@ def test_a_folder_that_takes_no_file_is_said_before_the_work(tmp_path):
     outputs.check_writable(str(tmp_path / "not" / "yet" / "map.tif"))
 
 
+def test_a_folder_or_a_picture_in_place_of_a_raster_is_said(tmp_path):
+    with pytest.raises(outputs.OutputError, match="is a folder; give the name of a file"):
+        outputs.check_writable(str(tmp_path))
+    with pytest.raises(outputs.OutputError, match=r"map.png does not end in .tif or .tiff"):
+        outputs.check_suffix("map.png", (".tif", ".tiff"))
+
+
 def test_the_card_of_the_sample_model_says_its_grid():
     if not SAMPLE.exists():
         pytest.skip("no sample data")
@@ -55,3 +70,20 @@ def test_a_model_of_an_unknown_form_is_left_to_the_engine(tmp_path):
     assert models.read_card(str(tmp_path)) == models.ModelCard()
     assert models.problem_of(str(tmp_path)) == ""
     assert "is no model" in models.problem_of(str(tmp_path.parent))
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("give it with --tz, for example --tz UTC.", "give it with «Zone», for example UTC."),
+        ("--time goes from 1 to 2", "«First time» goes from 1 to 2"),
+        ("use --trim, or --split-time.", "use «Cut», or --split-time."),
+    ],
+)
+def test_options_are_named_as_the_dialog_names_them(said, shown):
+    titles = {"TZ": "Zone", "FROM": "First time", "TIME": "Time field", "TRIM": "Cut"}
+    assert wording.of_dialog(said, titles) == shown
+
+
+def test_the_help_is_where_the_metadata_say():
+    assert wording.home_page().startswith("https://")

@@ -6,6 +6,7 @@ import os
 import subprocess
 
 import pytest
+from painting import assert_painted
 from paths import PLUGINS, QGIS_PROCESS, SAMPLE, SYSTEM_PATH
 
 core = pytest.importorskip("qgis.core")
@@ -20,7 +21,7 @@ URI = (
 
 
 @pytest.fixture(scope="module")
-def call(real_engine, home):
+def call(qgis, real_engine, home):
     surroundings = {
         "HOME": str(home), "XDG_RUNTIME_DIR": str(home), "PATH": SYSTEM_PATH,
         "QGIS_CUSTOM_CONFIG_PATH": str(home / "process"), "QGIS_PLUGINPATH": str(PLUGINS),
@@ -63,6 +64,28 @@ def test_text_and_geopackage_become_the_same_map(call, tmp_path):
     assert done.returncode == 0, done.stderr
     assert (folder / "csv.tif").read_bytes() == (folder / "gpkg.tif").read_bytes()
     assert (folder / "csv.qml").exists()
+    raster = core.QgsRasterLayer(str(folder / "gpkg.tif"), "map")
+    assert raster.isValid()
+    assert raster.crs().authid() == "EPSG:4326"
+    assert raster.extent() == core.QgsRectangle(115.4, 39.4, 117.5, 41.1)
+    assert [raster.bandName(band).split()[-1] for band in (1, 2, 3)] == [
+        "2023-12-01", "2023-12-02", "2023-12-03",
+    ]  # fmt: skip
+    assert_painted(raster, folder / "map.png")
+    del raster
+    assert times_of(folder / "gpkg.tif") == [
+        "2023-11-30T16:00:00Z", "2023-12-01T16:00:00Z", "2023-12-02T16:00:00Z",
+    ]  # fmt: skip
+
+
+def times_of(path):
+    """Return the times on the bands, as GDAL reads them."""
+    from osgeo import gdal
+
+    dataset = gdal.Open(str(path))
+    return [
+        dataset.GetRasterBand(i + 1).GetMetadataItem("TIME") for i in range(dataset.RasterCount)
+    ]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import tempfile
 from qgis.core import (
     QgsProcessing,
     QgsProcessingAlgorithm,
+    QgsProcessingContext,
     QgsProcessingException,
     QgsProcessingParameterDefinition,
     QgsProcessingParameterEnum,
@@ -141,7 +142,7 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
         roles = {
             role: self.parameterAsString(parameters, role.upper(), context)
             for role in ("value", "time", "station")
-            if self.parameterDefinition(role.upper()) is not None
+            if self._has(role.upper())
         }
         roles.update(fields)
         path = os.path.join(folder, "points.gpkg")
@@ -158,12 +159,13 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
             return "The point layer cannot be read; choose another one."
         if source.featureCount() == 0:
             return "The point layer has no points, or none passes its filter or selection."
-        if value and not self.parameterAsString(parameters, "VALUE", context):
-            return "No value field is chosen; choose the field with the measured values."
-        time = self.parameterAsString(parameters, "TIME", context)
-        if not time:
-            return "No time field is chosen; choose the field with the times of the points."
-        return checks.crs_of(source, "The point layer") or checks.time_field(source, time)
+        names = {role: self.text(parameters, role.upper(), context) for role in ("value", "time")}
+        problem = checks.crs_of(source, "The point layer")
+        problem = problem or checks.time_field(source, names["time"])
+        if value:
+            problem = problem or checks.field(source, names["value"], "value")
+        station = self.text(parameters, "STATION", context) if self._has("STATION") else ""
+        return problem or (checks.field(source, station, "station") if station else "")
 
     def text(self, parameters, name, context):
         """Return a text parameter without blanks around it."""
@@ -188,18 +190,31 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
         """Tell whether an optional number was given."""
         return parameters.get(name) not in (None, "")
 
+    def _has(self, name):
+        return self.parameterDefinition(name) is not None
+
     def _titles(self):
         """Return what the dialog calls each parameter."""
         return {one.name(): one.description() for one in self.parameterDefinitions()}
 
     def _check_outputs(self, parameters, context):
+        """Raise OutputError if an output cannot be written, or two go to the same place."""
+        titles, seen = self._titles(), {}
         for name in self.FILES:
-            if parameters.get(name) in (None, ""):
+            if not self.given(parameters, name):
                 continue
-            definition = self.parameterDefinition(name)
-            path = _target(self, definition, parameters, context)
-            if path and not _temporary(path):
-                outputs.check_writable(path)
+            path = _target(self, self.parameterDefinition(name), parameters, context)
+            if not path or is_temporary(path):
+                continue
+            if self.parameterDefinition(name).type() == "rasterDestination":
+                outputs.check_suffix(path, (".tif", ".tiff"))
+            outputs.check_writable(path)
+            other = seen.setdefault(os.path.normcase(os.path.abspath(path)), name)
+            if other != name:
+                raise outputs.OutputError(
+                    f"«{titles[other]}» and «{titles[name]}» would both be {path}; choose another "
+                    "file for one of them."
+                )
 
 
 class Listener:
@@ -233,7 +248,8 @@ def work_folder():
 
 def is_temporary(path):
     """Tell whether QGIS will remove `path` when it ends."""
-    return _temporary(path)
+    folder = os.path.abspath(QgsProcessingUtils.tempFolder())
+    return os.path.abspath(path).startswith(folder + os.sep)
 
 
 def add_points(algorithm, *, value_help, optional=False):
@@ -354,16 +370,9 @@ def _target(algorithm, definition, parameters, context):
 
 def _silent(context):
     """Return a context of the same project that loads nothing: looking is not running."""
-    from qgis.core import QgsProcessingContext
-
     looked = QgsProcessingContext()
     looked.setProject(context.project())
     return looked
-
-
-def _temporary(path):
-    folder = os.path.abspath(QgsProcessingUtils.tempFolder())
-    return os.path.abspath(path).startswith(folder + os.sep)
 
 
 def _shown(argv):

@@ -38,7 +38,7 @@ STYLES = {
     "PM2.5: WHO 2021 classes": "who",
     "PM2.5: US AQI classes": "us_aqi",
 }
-MAP_NAME = re.compile(r"_(mean|std|q\d\d|n_obs|distance|information|exceed_[^_]+)(_\d.*)?\.tif$")
+MOST_BANDS = 65535  # of a GeoTIFF
 
 
 class Reconstruction(EngineAlgorithm):
@@ -116,20 +116,25 @@ class Reconstruction(EngineAlgorithm):
     def map(self, observations, options, parameters, context, feedback, folder):
         """Run the engine on observations and bring its maps where the user wants them."""
         formats = "geotiff,netcdf" if parameters.get("NETCDF") else "geotiff"
-        made = os.path.join(folder, "maps")
         result = self.work(
             ["reconstruct", observations, "--model", self.file(parameters, "MODEL", context),
-             "--out", made, "--format", formats, *options, *self._options(parameters, context)],
+             "--out", os.path.join(folder, "maps"), "--format", formats,
+             "--max-bands", str(MOST_BANDS), *options, *self._options(parameters, context)],
             folder, feedback,
         )  # fmt: skip
         for key in ("points_used", "points_outside", "points_missing"):
             if key in result:
                 feedback.pushInfo(f"{key.replace('_', ' ').capitalize()}: {result[key]}")
-        found = _by_statistic(made, result)
-        targets = self._targets(parameters, context, found)
-        moves = [(found[statistic], path) for path, statistic in targets.items()]
-        self.publish(moves + self._other_files(parameters, context, made), feedback)
-        self._hand_over(targets, made, found, parameters, context, feedback)
+        made = _single_files(result)
+        targets = self._targets(parameters, context, made)
+        copies = self._copies(parameters, context, made)
+        moves = [(made[statistic], path) for path, statistic in (targets | copies).items()]
+        if parameters.get("NETCDF"):
+            netcdf = self.parameterAsFileOutput(parameters, "NETCDF", context)
+            moves.append((result["netcdf"], os.path.abspath(netcdf)))
+        self.publish(moves, feedback)
+        self._dress(targets | copies, result, parameters, context, feedback)
+        self._hand_over(targets, result, parameters, context, feedback)
         return self._results(parameters, context, targets)
 
     def _options(self, parameters, context):
@@ -153,46 +158,50 @@ class Reconstruction(EngineAlgorithm):
     def _limits(self, parameters, context):
         return re.findall(r"[^\s,;]+", self.text(parameters, "EXCEED", context))
 
-    def _targets(self, parameters, context, found):
+    def _targets(self, parameters, context, made):
         """Return the statistic of each path that is wanted and was made."""
         targets = {}
         for name, statistic in STATISTICS.items():
             path = self.parameterAsOutputLayer(parameters, name, context)
-            if path and statistic in found:
+            if path and statistic in made:
                 targets[os.path.abspath(path)] = statistic
         return targets
 
-    def _other_files(self, parameters, context, made):
-        moves = []
-        folder = self.parameterAsString(parameters, "FOLDER", context)
-        if folder and parameters.get("FOLDER"):
-            names = [name for name in sorted(os.listdir(made)) if name.endswith(".tif")]
-            folder = os.path.abspath(folder)
-            moves = [(os.path.join(made, name), os.path.join(folder, name)) for name in names]
-        netcdf = self.parameterAsFileOutput(parameters, "NETCDF", context)
-        if netcdf and parameters.get("NETCDF"):
-            found = next(name for name in sorted(os.listdir(made)) if name.endswith(".nc"))
-            moves.append((os.path.join(made, found), os.path.abspath(netcdf)))
-        return moves
+    def _copies(self, parameters, context, made):
+        """Return the statistic of each path in the folder of all statistics."""
+        if not parameters.get("FOLDER"):
+            return {}
+        folder = os.path.abspath(self.parameterAsString(parameters, "FOLDER", context))
+        return {os.path.join(folder, os.path.basename(path)): s for s, path in made.items()}
 
-    def _hand_over(self, targets, made, found, parameters, context, feedback):
-        """Have the maps styled; whatever goes wrong here, they are complete."""
-        choice = STYLES[self.parameterAsEnumString(parameters, "STYLE", context)]
-        for path, statistic in targets.items():
-            if not is_temporary(path):
-                try:
-                    arrival.save_style(path, statistic, choice)
-                except Exception as error:
-                    feedback.pushInfo(f"No style beside {path} ({error}); its data are complete.")
+    def _style(self, parameters, context):
+        return STYLES[self.parameterAsEnumString(parameters, "STYLE", context)]
+
+    def _dress(self, paths, result, parameters, context, feedback):
+        """Write a style beside each map that stays; a failure costs no data."""
+        choice = self._style(parameters, context)
+        for path, statistic in paths.items():
+            if is_temporary(path):
+                continue
+            try:
+                arrival.save_style(path, statistic, choice, result["intervals"])
+            except Exception as error:
+                feedback.pushInfo(f"No style beside {path} ({error}); its data are complete.")
+
+    def _hand_over(self, targets, result, parameters, context, feedback):
+        """Have the maps that QGIS will load styled and grouped when they arrive."""
         loaded = {p: s for p, s in targets.items() if context.willLoadLayerOnCompletion(p)}
         if not loaded:
             return
-        card = models.read_card(self.file(parameters, "MODEL", context))
         for path, statistic in loaded.items():
             details = context.layerToLoadOnCompletionDetails(path)
             if details.name in TITLES.values():
-                details.name = f"{card.value or 'map'} {statistic}"
-        arrival.Arrival(card.value or "Reconstruction", choice, loaded).attach(context)
+                details.name = f"{result['variable']} {statistic}"
+        units = f" ({result['units']})" if result["units"] else ""
+        choice = self._style(parameters, context)
+        arrival.Arrival(f"{result['variable']}{units}", choice, loaded, result["intervals"]).attach(
+            context
+        )
         feedback.pushInfo(
             "The layers have times: open the temporal controller (clock), Set to full range, play."
         )
@@ -209,25 +218,15 @@ class Reconstruction(EngineAlgorithm):
         return results
 
 
-def _by_statistic(made, result):
-    """Return the file of each statistic; more than 366 times would be several files."""
-    names = [os.path.basename(path) for path in result.get("outputs", [])]
-    maps = sorted(name for name in names if name.endswith(".tif"))
-    found = {}
-    for name in maps:
-        stem = MAP_NAME.search(name)
-        if stem is None:
-            continue
-        statistic = stem.group(1)
-        if statistic in found:
-            raise QgsProcessingException(
-                f"{result.get('times', 'So many')} times do not fit into one file of 366 bands; "
-                "give a first and a last time, or several shorter periods."
-            )
-        found[statistic] = os.path.join(made, name)
-    if "mean" not in found:
-        raise QgsProcessingException("The engine made no mean map; run Check engine.")
-    return found
+def _single_files(result):
+    """Return the one file of each statistic."""
+    maps = result["maps"]
+    if any(len(files) > 1 for files in maps.values()):
+        raise QgsProcessingException(
+            f"{result['times']} times are more than the {MOST_BANDS} bands of a GeoTIFF; give "
+            "a first and a last time, or several shorter periods."
+        )
+    return {statistic: files[0] for statistic, files in maps.items()}
 
 
 def _is_number(text):

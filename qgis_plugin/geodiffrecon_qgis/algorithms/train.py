@@ -14,7 +14,7 @@ from qgis.core import (
     QgsProcessingParameterString,
 )
 
-from .. import checks
+from .. import checks, models
 from .base import (
     MAPS,
     EngineAlgorithm,
@@ -136,6 +136,7 @@ class Train(EngineAlgorithm):
         if bool(history) == points:
             return "Give fine maps of the past or points of stations: one of the two."
         problem = checks.moment(self.text(parameters, "UNTIL", context), "Learn only before")
+        problem = problem or models.problem_of_place(self._target(parameters, context))
         if problem:
             return problem
         if history and not os.path.isfile(history):
@@ -152,7 +153,7 @@ class Train(EngineAlgorithm):
 
     def processAlgorithm(self, parameters, context, feedback):
         """Run the engine on a history and put the finished model in its place."""
-        target = os.path.abspath(self.parameterAsString(parameters, "MODEL", context))
+        target = self._target(parameters, context)
         with work_folder() as folder:
             made = os.path.join(folder, "model.gdr")
             history = self.file(parameters, "HISTORY", context)
@@ -163,9 +164,15 @@ class Train(EngineAlgorithm):
                 history, columns = self.points_file(parameters, context, folder, feedback)
                 options += self._point_options(parameters, context, columns)
             self.work(["fit", history, "--model", made, *options], folder, feedback)
-            self.publish([(made, target)], feedback)
+            files = os.listdir(made)
+            self.publish(
+                [(os.path.join(made, n), os.path.join(target, n)) for n in files], feedback
+            )
         feedback.pushInfo(f"The model is {target}.")
         return {"MODEL": target}
+
+    def _target(self, parameters, context):
+        return os.path.abspath(self.parameterAsString(parameters, "MODEL", context))
 
     def _options(self, parameters, context):
         options = [
