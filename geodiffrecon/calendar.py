@@ -61,7 +61,7 @@ class Calendar:
         """Return the calendar whose cycles the record `times` (T,) has seen in full."""
         step = np.diff(times).min() if len(times) > 1 else DAY
         days = float((times[-1] - times[0] + step) / DAY)
-        sub_daily = step < DAY
+        sub_daily = 2 * step <= DAY  # a day in which clocks go forward is one of 23 hours
         return cls(
             step_ns=int(step / np.timedelta64(1, "ns")),
             tz=known_zone(tz),

@@ -174,7 +174,8 @@ class Fitting:
         )  # fmt: skip
         return Reconstructor(
             prior, units, self.record.aggregation, self.kind, lattice,
-            self.architecture.coarse_lags, self.architecture.fine_lags, device=self.device,
+            self.architecture.coarse_lags, self.architecture.fine_lags, self.lesson.step,
+            device=self.device,
         )  # fmt: skip
 
     # --- the mean layer ------------------------------------------------------------------------

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from .covariates import Covariates
     from .scaling import Kind
+    from .steps import TimeStep
     from .variable import Variable
 
 YEAR_NS = 365 * 86_400 * 10**9
@@ -45,6 +46,8 @@ class Lesson:
         Standardised covariates of the coarse cells; none: ``S = 0``.
     kind : {"real", "positive", "count"}
         What values can be.
+    step : TimeStep
+        Of the record.
     """
 
     record: Record
@@ -53,6 +56,7 @@ class Lesson:
     context: NDArray[np.float32]
     cells: NDArray[np.float32]
     kind: Kind
+    step: TimeStep
 
     @classmethod
     def of(
@@ -98,6 +102,7 @@ class Lesson:
         return cls(
             record, calendar, features, np.concatenate(parts, axis=1),
             features.cells(external, variable.grid), chosen,  # type: ignore[arg-type]
+            variable.step,
         )  # fmt: skip
 
     @property

@@ -306,7 +306,7 @@ class DiffRecon(OfVariable):
         model.kind = config["kind"]
         model._calibrations = store.calibrations_from_dict(config["calibration"])
         model._model = store.unpack(
-            config, arrays, settings, external=len(model.features.names),
+            config, arrays, settings, step=model.variable.step, external=len(model.features.names),
             cells=len(model.features.cell_names), device=torch_device(device),
         )  # fmt: skip
         model.prior_calibration = model._calibrations.pop("prior")

@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .steps import DAY_NS
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from .steps import TimeStep
 
 MEMORY_TOLERANCE = 1e-3
 MAX_MEMORY = 96
@@ -75,5 +79,25 @@ class NoiseField:
 
 
 def steps_since_epoch(times: NDArray[np.datetime64], step_ns: int) -> NDArray[np.int64]:
-    """Return the absolute step number (T,) of UTC `times`."""
+    """Return the absolute step number (T,) of UTC `times`, for steps of one fixed length."""
     return times.astype("datetime64[ns]").astype(np.int64) // step_ns
+
+
+def calendar_numbers(times: NDArray[np.datetime64], step: TimeStep) -> NDArray[np.int64]:
+    """Return the absolute number (T,) of the steps that hold UTC `times`.
+
+    Days and months are counted as the calendar counts them: where a clock change makes a day
+    longer or shorter, neighbours still have neighbouring numbers. Elsewhere these are the numbers
+    of `steps_since_epoch`, so that the same seed makes the same noise.
+
+    Examples
+    --------
+    >>> from geodiffrecon.steps import TimeStep
+    >>> times = np.array(["2024-03-30T00", "2024-03-31T00", "2024-03-31T23"], "datetime64[ns]")
+    >>> np.diff(calendar_numbers(times, TimeStep.parse("1D", tz="Europe/London"))).tolist()
+    [1, 1]
+    """
+    numbers = step.number(times)
+    if step.unit != "day":
+        return numbers
+    return numbers + steps_since_epoch(step.start(np.zeros(1, np.int64)), step.count * DAY_NS)[0]

@@ -13,7 +13,7 @@ from .calibration import Calibration, CountPredictive, GammaPredictive, Gaussian
 from .chance import COMPLETION_NOISE, REFINEMENT_NOISE, ROUNDING, Chance
 from .conditioning import Sites, reading_errors
 from .consistency import match, whole_numbers
-from .noise import steps_since_epoch
+from .noise import calendar_numbers
 from .progress import Progress, silent
 from .stages import ResidualDiffusion, mean_completion, mean_refinement
 from .units import ShareUnits
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .networks.refinement import Refinement
     from .priors.prior import Prior
     from .series import FineCase, Series
+    from .steps import TimeStep
     from .tiling import WindowLattice
     from .units import OffsetUnits
 
@@ -80,6 +81,8 @@ class Reconstructor:
         Windows of the coarse grid.
     coarse_lags, fine_lags : tuple of int
         Frames back that the networks read, oldest first.
+    step : TimeStep
+        Of the maps; draws are addressed by its numbers.
     completion, refinement : list
         Networks of the mean layer; empty where it was not kept.
     completion_diffusion, refinement_diffusion : ResidualDiffusion, optional
@@ -95,6 +98,7 @@ class Reconstructor:
     lattice: WindowLattice
     coarse_lags: tuple[int, ...]
     fine_lags: tuple[int, ...]
+    step: TimeStep
     completion: list[Completion] = field(default_factory=list)
     refinement: list[Refinement] = field(default_factory=list)
     completion_diffusion: ResidualDiffusion | None = None
@@ -107,11 +111,6 @@ class Reconstructor:
         """Frames before the current one that can change its map."""
         kriging = max(self.prior.completion.lags) if self.prior.completion else 0
         return kriging + max(self.coarse_lags) + max(self.fine_lags)
-
-    @property
-    def step_ns(self) -> int:
-        """Length of a time step in nanoseconds."""
-        return self.prior.calendar.step_ns
 
     def series(self, observations: Observations, *, hard: bool) -> Series:
         """Return the observations and the prior's belief as tensors, one variant."""
@@ -190,7 +189,7 @@ class Reconstructor:
         chance = Chance(
             ((rows, columns), fine_shape),
             (self.calibration.rho_coarse, self.calibration.rho_fine),
-            seed, steps_since_epoch(times, self.step_ns), draws,
+            seed, calendar_numbers(times, self.step), draws,
         )  # fmt: skip
         for part in np.array_split(frames, max(1, -(-len(frames) // self._chunk(len(draws))))):
             anomaly = self._coarse_anomalies(series, belief, part, chance, steps)

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from .presets import Settings
+    from .steps import TimeStep
 
     Arrays = dict[str, NDArray[Any]]
 
@@ -73,13 +74,15 @@ def unpack(
     arrays: Arrays,
     settings: Settings,
     *,
+    step: TimeStep,
     external: int,
     cells: int,
     device: torch.device,
 ) -> Reconstructor:
     """Rebuild the model that `pack` took apart.
 
-    `external` and `cells` are the numbers of covariates per time and per cell.
+    `step` is that of the maps; `external` and `cells` are the numbers of covariates per time and
+    per cell.
     """
     prior = _unpack_prior(config["prior"], arrays)
     units = units_of([prior]).to(device)
@@ -91,7 +94,7 @@ def unpack(
     )  # fmt: skip
     model = Reconstructor(
         prior, units, config["aggregation"], config["kind"], lattice,
-        architecture.coarse_lags, architecture.fine_lags, device=device,
+        architecture.coarse_lags, architecture.fine_lags, step, device=device,
     )  # fmt: skip
     networks = config["networks"]
     for stage in ("completion", "refinement"):

@@ -80,6 +80,11 @@ class Variable:
         plain = {key: getattr(self, key) for key in self.__dataclass_fields__}
         return {**plain, "grid": self.grid.to_dict()}
 
+    @property
+    def step(self) -> TimeStep:
+        """The time step."""
+        return TimeStep.parse(self.freq, tz=self.calendar_tz)
+
     def values(self, cube: xr.Dataset) -> NDArray[np.float32]:
         """Return the main values (T, rows, columns) of a cube, whatever their name in it."""
         return cube[str(cube.attrs["value"])].to_numpy().astype(np.float32)

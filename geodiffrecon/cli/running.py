@@ -110,8 +110,8 @@ def _sentence(error: Exception) -> str:
     first = (str(error).strip().splitlines() or [""])[0]
     if isinstance(error, ImportError):
         return (
-            f"The Python environment of geodiffrecon is broken ({first}); make it anew, or reinstall "
-            "what geodiffrecon doctor names."
+            f"The Python environment of geodiffrecon is broken ({first}); make it anew, or "
+            "reinstall what geodiffrecon doctor names."
         )
     return (
         f"Unexpected {type(error).__name__} ({first}), a mistake of geodiffrecon; run with "

@@ -10,7 +10,7 @@ from scipy.optimize import nnls
 from scipy.spatial.distance import cdist
 
 from ..errors import InvalidParameter, MemoryEstimateExceeded
-from ..noise import NoiseField, steps_since_epoch
+from ..noise import NoiseField, calendar_numbers
 from .simple import Interpolator, coarse_centres, complete_frames, fine_centres
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class OrdinaryKriging(Interpolator):
         _pykrige()
         super().fit(course)
         record = course.lesson.record
-        self._step_ns = course.lesson.calendar.step_ns
+        self._step = course.lesson.step
         chosen = np.flatnonzero(complete_frames(course))
         self._spread = record.fine[chosen].astype(np.float64).std(axis=0)
         chosen = chosen[np.linspace(0, len(chosen) - 1, min(len(chosen), MAX_MAPS)).astype(int)]
@@ -138,7 +138,7 @@ class OrdinaryKriging(Interpolator):
         """
         factor, fine = self._factor_of_covariance(), len(self._targets)
         noise = NoiseField(seed, (len(factor),), 0)
-        steps = steps_since_epoch(given.times[frames], self._step_ns)
+        steps = calendar_numbers(given.times[frames], self._step)
         found = np.empty((draws, len(frames), *self._usual.shape), np.float32)
         for number, values in enumerate(self._flat(given, frames)):
             white = np.stack([noise(draw, int(steps[number])) for draw in range(draws)])

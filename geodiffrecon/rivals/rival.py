@@ -13,7 +13,7 @@ from ..errors import NotFitted
 from ..forecast import Forecast
 from ..lesson import Lesson
 from ..memory import check_maps
-from ..noise import steps_since_epoch
+from ..noise import calendar_numbers
 from ..progress import Progress, silent
 from ..summary import QUANTILES, Summary
 from ..variable import Variable
@@ -157,7 +157,7 @@ class Rival:
         distribution = self.errors.distribution(mean, hidden)
         draws = None
         if samples > 1:
-            steps = steps_since_epoch(given.times[frames], self.lesson.calendar.step_ns)
+            steps = calendar_numbers(given.times[frames], self.lesson.step)
             draws = self.errors.draws(mean, hidden, samples, seed, steps)
         return Forecast(mean, distribution, draws)
 

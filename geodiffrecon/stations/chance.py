@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from ..noise import steps_since_epoch
+from ..noise import calendar_numbers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ..steps import TimeStep
     from .kriging import StationKriging
     from .memory import ErrorMemory
     from .surroundings import Readings
@@ -41,8 +42,8 @@ class SpotNoise:
         Usual distance between stations.
     waves : int
         Of the local field.
-    step_ns : int
-        Length of a step.
+    step : TimeStep
+        Whose numbers address the noise.
 
     References
     ----------
@@ -53,7 +54,7 @@ class SpotNoise:
     memory: ErrorMemory
     unit_km: float
     waves: int
-    step_ns: int
+    step: TimeStep
 
     def draw(
         self,
@@ -65,17 +66,19 @@ class SpotNoise:
         seed: int,
     ) -> NDArray[np.float32]:
         """Return noise (K, m, Q) of `sites` (Q, 2) in km at `frames` of the readings."""
-        steps = steps_since_epoch(times[frames], self.step_ns)
+        steps = calendar_numbers(times[frames], self.step)
         at_sites, at_stations = self._basis(sites), self._basis(readings.km)
         coefficients = self.memory.noise(seed, at_sites.shape[1], draws, steps)  # (m, K, C)
         found = np.empty((len(draws), len(frames), len(sites)), np.float32)
-        for row in range(len(frames)):
+        for rows in _alike(np.isfinite(readings.anomalies[frames])):
             weights, variance = self.kriging.weights(
-                readings.anomalies, readings.km, frames[row : row + 1], sites
+                readings.anomalies, readings.km, frames[rows[:1]], sites
             )
             basis = at_sites - weights[0].float() @ at_stations  # (Q, C)
-            field = torch.as_tensor(coefficients[row]) @ basis.T
-            found[:, row] = (field / variance[0].sqrt().float()).numpy()
+            width = variance[0].sqrt().float()
+            for row in rows:
+                field = torch.as_tensor(coefficients[row]) @ basis.T
+                found[:, row] = (field / width).numpy()
         return found
 
     def _basis(self, km: Array) -> torch.Tensor:
@@ -87,6 +90,14 @@ class SpotNoise:
         near = kernel.waves(own, 1) * np.exp(kernel.reach.item()) / (MICRO_SHARE * self.unit_km)
         micro = _waves(km, near, float(kernel.own.item()))
         return torch.as_tensor(np.concatenate([level, local, micro], axis=1), dtype=torch.float32)
+
+
+def _alike(seen: NDArray[np.bool_]) -> list[NDArray[np.int64]]:
+    """Return the rows of `seen` (m, S) in groups of the same stations, whose weights are equal."""
+    found: dict[bytes, list[int]] = {}
+    for row, pattern in enumerate(seen):
+        found.setdefault(pattern.tobytes(), []).append(row)
+    return [np.array(rows) for rows in found.values()]
 
 
 def _waves(km: Array, vectors: Array, variance: float) -> Array:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 
 from ..networks.points import PointDenoiser, PointFormer
 from ..progress import Progress, silent
+from ..steps import TimeStep
 from ..training import optimise
 from .climate import Climate, PlaceEffect
 from .evidence import StationSplit, check_varied, per_frame, verdict
@@ -47,6 +48,14 @@ DIFFUSION_RATE = 2e-3
 CHECK_ROWS = 20_000
 LEAST_RECENT = 28  # steps whose errors recalibrate, however long they are
 DAY_NS = 86_400_000_000_000
+
+
+class Usual(NamedTuple):
+    """What stations usually read, and the readings less that."""
+
+    climate: Climate
+    place: PlaceEffect
+    readings: Readings
 
 
 @dataclass
@@ -97,7 +106,7 @@ class StationFitting:
         self.split = StationSplit.of(self.network.values, self.network.step_ns)
         check_varied(self.network.values)
         layers, readings = self._prior(self.split.train)
-        hidden = self._hidden(layers, readings, self.split.all)
+        hidden = self._hidden(layers, readings, tokens=self.settings.network)
         train = hidden.only(hidden.within(self.split.train))
         gate = hidden.only(hidden.within(self.split.gate))
         layers = self._local(layers, train, gate)
@@ -120,7 +129,8 @@ class StationFitting:
 
     def _prior(self, frames: Frames) -> tuple[StationLayers, Readings]:
         """Fit climate, effect of places and covariance to `frames`; choose what is read."""
-        _, _, readings = self._climates(frames)
+        usual = self._usual(frames)
+        readings = usual.readings
         fit = KernelFit(
             self.power, self.settings.kernel_steps, self.settings.kernel_frames, self.seed
         )
@@ -140,9 +150,10 @@ class StationFitting:
             trial = fit.score(found, readings, judged)
             if self._judged(name, score, trial):
                 best, score = found, trial
-        return self._layers(frames, best, readings), readings
+        return self._layers(usual, best), readings
 
-    def _climates(self, frames: Frames) -> tuple[Climate, PlaceEffect, Readings]:
+    def _usual(self, frames: Frames) -> Usual:
+        """Fit what stations usually read to `frames`."""
         z = self.power.forward(self.network.values)
         climate = Climate.fit(self.calendar, self.network.times[frames], z[frames])
         anomalies = z - climate.at(self.network.times)[:, None]
@@ -156,20 +167,21 @@ class StationFitting:
         readings = Readings(
             anomalies - lasting, centre, self.km, self.sky, self.terrain, lasting, unseen
         )
-        return climate, place, readings
+        return Usual(climate, place, readings)
 
-    def _layers(self, frames: Frames, kriging: StationKriging, readings: Readings) -> StationLayers:
-        around = Surroundings.of(kriging, readings, self.settings.neighbours)
-        climate, place, _ = self._climates(frames)
+    def _layers(self, usual: Usual, kriging: StationKriging) -> StationLayers:
+        around = Surroundings.of(kriging, usual.readings, self.settings.neighbours)
         return StationLayers(
-            self.power, climate, place, around, reach_km=self._reach(), waves=self.settings.fields,
-            chain=self.settings.chain, step_ns=self.network.step_ns,
+            self.power, usual.climate, usual.place, around, reach_km=self._reach(),
+            waves=self.settings.fields, chain=self.settings.chain,
+            step=TimeStep.parse(self.network.freq, tz=self.network.calendar_tz),
         )  # fmt: skip
 
-    def _hidden(self, layers: StationLayers, readings: Readings, frames: Frames) -> Hidden:
+    def _hidden(self, layers: StationLayers, readings: Readings, *, tokens: bool) -> Hidden:
+        parts = (self.split.train, self.split.gate, self.split.calibrate)
         return Hidden.of(
-            layers.around, readings, frames, self.power, most=self.settings.rows,
-            progress=self.progress,
+            layers.around, readings, self.split.all, self.power, most=self.settings.rows,
+            tokens=tokens, among=parts, progress=self.progress,
         )  # fmt: skip
 
     def _local(self, layers: StationLayers, train: Hidden, gate: Hidden) -> StationLayers:
@@ -357,7 +369,8 @@ class StationFitting:
     ) -> StationLayers:
         """Fit what was kept to all frames; the calibration stays that of the first time."""
         frames = self.split.all
-        _, _, readings = self._climates(frames)
+        usual = self._usual(frames)
+        readings = usual.readings
         fit = KernelFit(
             self.power, self.settings.kernel_steps // 2, self.settings.kernel_frames, self.seed
         )
@@ -366,9 +379,9 @@ class StationFitting:
         kriging = fit(
             readings, frames, before.lags, start=before.kernel, wind=drifts, progress=self.progress
         )
-        last = self._layers(frames, kriging, readings)
+        last = self._layers(usual, kriging)
         last = replace(last, shape=layers.shape, memory=layers.memory, recent=layers.recent)
-        hidden = self._hidden(last, readings, frames)
+        hidden = self._hidden(last, readings, tokens=bool(members))
         if layers.local != LocalSpread():
             local = LocalSpread.fit(hidden.cases, hidden.truth, self.power, self.seed)
             last = replace(last, local=local)

@@ -35,6 +35,13 @@ class Spots(NamedTuple):
     station: Tensor
 
 
+def interruptible(values: Tensor) -> Tensor:
+    """Return `values`, at which a backward pass minds signals: else it is one call of seconds."""
+    if values.requires_grad:
+        values.register_hook(lambda gradient: None)  # Python minds signals when it runs anything
+    return values
+
+
 class StationKernel(nn.Module):
     """Sum of what readings share, as shares of the variance of the local field.
 
@@ -71,7 +78,7 @@ class StationKernel(nn.Module):
         """Return the covariance (n, P, Q) of the smooth parts, which any two spots share."""
         apart = self.distance(first.km, second.km)
         age = (first.age[:, None] - second.age[None, :]).abs()
-        local = torch.exp(-apart - age * torch.exp(-self.memory))
+        local = interruptible(torch.exp(-apart - age * torch.exp(-self.memory)))
         return local + torch.exp(self.level - age * torch.exp(-self.level_memory))
 
     def readings(self, spots: Spots) -> Tensor:
@@ -91,7 +98,7 @@ class StationKernel(nn.Module):
             + torch.exp(-self.stretch) * north**2
             + turn * east * north
         )
-        return (square.clamp_min(0) + 1e-12).sqrt()
+        return interruptible((interruptible(square).clamp_min(0) + 1e-12).sqrt())
 
     @property
     def own(self) -> Tensor:

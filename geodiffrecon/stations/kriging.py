@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..progress import Progress, silent
-from .kernel import Spots, StationKernel
+from .kernel import Spots, StationKernel, interruptible
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -138,9 +138,10 @@ class StationKriging:
         """Return the inverse covariance (n, L S, L S) of the seen readings; identity elsewhere."""
         both = window.seen[:, :, None] * window.seen[:, None, :]
         covariance = self.kernel.readings(window.spots) * both
-        whole = covariance + torch.diag_embed(1 - window.seen)
+        whole = interruptible(covariance) + torch.diag_embed(1 - window.seen)
         frames = max(1, int(WORK / whole.shape[-1] ** 3))
-        return torch.cat([torch.linalg.inv(part) for part in whole.split(frames)])
+        parts = [interruptible(torch.linalg.inv(part)) for part in whole.split(frames)]
+        return torch.cat(parts)
 
     @torch.no_grad()
     def weights(

@@ -14,6 +14,7 @@ from ..diffusion import Diffusion
 from ..progress import Progress, silent
 from ..samplers import ddim
 from ..schedule import noise_levels
+from ..steps import TimeStep
 from .chance import SpotNoise
 from .forecast import LEVELS, Power, SiteForecast, standard_cdf, standard_quantile
 from .memory import ErrorMemory
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 NOISE_LEVELS = 50
 BATCH = 65_536  # spots that a network reads at once
 TILE = 8192  # sites that are mapped together
+HOUR = TimeStep.parse("1h")
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,10 @@ class StationLayers:
         Recalibration by what the stations that report have lately shown.
     reach_km : float
         Farther from the nearest station that reported, stated errors were never checked.
-    waves, chain, step_ns : int
-        Waves of random fields, network calls per draw, and the step.
+    waves, chain : int
+        Waves of random fields, and network calls per draw.
+    step : TimeStep
+        Of the readings; draws are addressed by its numbers.
     """
 
     power: Power
@@ -82,7 +86,7 @@ class StationLayers:
     reach_km: float = np.inf
     waves: int = 256
     chain: int = 8
-    step_ns: int = 3_600_000_000_000
+    step: TimeStep = HOUR
 
     @property
     def history(self) -> int:
@@ -167,7 +171,7 @@ class StationLayers:
             progress(done + rows, len(frames), "mapping")
 
         for part, cases in self.around.of_sites(
-            readings, frames, sites, terrain, lasting, progress=told
+            readings, frames, sites, terrain, lasting, tokens=bool(self.members), progress=told
         ):
             rows = slice(done, done + len(part))
             found = self.moments(cases)
@@ -196,7 +200,7 @@ class StationLayers:
         rows = np.arange(max(first, 0), int(frames[-1]) + 1)
         shape = (int(frames[-1]) + 1 - first, len(readings.km))
         errors, size = np.full(shape, np.nan), np.zeros(shape)
-        for part, cases in self.around.of_stations(readings, rows):
+        for part, cases in self.around.of_stations(readings, rows, tokens=False):
             location, scale = (array.reshape(len(part), -1) for array in self.bare().moments(cases))
             z = readings.anomalies[part] + readings.lasting + readings.centre[part][:, None]
             alone = cases.seen.any(dim=1).numpy().reshape(len(part), -1)
@@ -209,7 +213,7 @@ class StationLayers:
     def noise(self) -> SpotNoise:
         """Noise of the draws."""
         return SpotNoise(
-            self.around.kriging, self.memory, self.around.unit_km, self.waves, self.step_ns
+            self.around.kriging, self.memory, self.around.unit_km, self.waves, self.step
         )
 
     def drawn(

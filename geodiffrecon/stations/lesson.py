@@ -12,6 +12,8 @@ from torch import Tensor
 from .surroundings import MEMORY, Cases
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from ..progress import Progress
@@ -51,12 +53,17 @@ class Hidden:
         power: Power,
         *,
         most: int,
+        tokens: bool = True,
+        among: Sequence[Frames] = (),
         progress: Progress,
     ) -> Hidden:
-        """Hide every station in turn, in at most so many frames that `most` rows come out."""
-        chosen = _spread_out(frames, max(1, most // len(readings.km)))
+        """Hide every station in turn, in at most so many frames that about `most` rows come out.
+
+        `tokens` as in `Surroundings.of_stations`. Some frames are in each of `among`.
+        """
+        chosen = _chosen(frames, max(1, most // len(readings.km)), among)
         parts, total = [], 0
-        for part, cases in around.of_stations(readings, chosen):
+        for part, cases in around.of_stations(readings, chosen, tokens=tokens):
             parts.append(_known(cases, readings, part, power))
             total += len(part)
             progress(total, len(chosen), "hiding stations")
@@ -94,6 +101,16 @@ def _known(cases: Cases, readings: Readings, part: Frames, power: Power) -> Hidd
         cases.only(rows), torch.as_tensor(raw.ravel()[known]),
         part[rows.numpy() // stations], rows.numpy() % stations,
     )  # fmt: skip
+
+
+def _chosen(frames: Frames, most: int, among: Sequence[Frames]) -> Frames:
+    """Return about `most` frames; of each part by itself where all together would miss one."""
+    found = _spread_out(frames, most)
+    if all(np.isin(part, found).any() for part in among):
+        return found
+    shares = [max(1, most * len(part) // len(frames)) for part in among]
+    parts = [_spread_out(part, share) for part, share in zip(among, shares, strict=True)]
+    return np.sort(np.concatenate(parts))
 
 
 def _spread_out(frames: Frames, most: int) -> Frames:

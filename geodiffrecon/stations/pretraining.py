@@ -65,7 +65,7 @@ def pretrained(
     other.split = StationSplit.of(network.values, network.step_ns)
     check_varied(network.values)
     layers, readings = other._prior(other.split.all)
-    hidden = other._hidden(layers, readings, other.split.all)
+    hidden = other._hidden(layers, readings, tokens=True)
     fitting.log(
         f"Pre-training on {len(hidden.truth)} hidden readings of {len(network.names)} cells of the "
         "complete history."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..errors import InvalidParameter, MemoryEstimateExceeded
 from ..memory import BYTES, SHARE, free_memory
 
-MOST_READINGS = 2400  # that one map is solved from; the time grows with their cube
+MOST_READINGS = 2000  # that one map is solved from; the time grows with their cube
 MATRICES = 16  # of readings by readings that exist at once
 
 
@@ -13,7 +13,8 @@ def check_size(stations: int, lags: int) -> None:
     """Refuse a network whose kriging would not end, or not fit into the free memory.
 
     Kriging solves one system per step in all readings of that step and of the earlier ones that
-    it reads. `MOST_READINGS` of them take about a second of one processor for each step.
+    it reads. `MOST_READINGS` of them take about a second of one processor for each step, in calls
+    that are short enough to be cancelled.
 
     Parameters
     ----------
@@ -31,11 +32,11 @@ def check_size(stations: int, lags: int) -> None:
 
     Examples
     --------
-    >>> check_size(600, 4)
-    >>> check_size(601, 4)
+    >>> check_size(500, 4)
+    >>> check_size(501, 4)
     Traceback (most recent call last):
-    geodiffrecon.errors.InvalidParameter: There are 601 stations, and kriging from 4 steps at once \
-takes at most 600; thin them out, take a smaller region, or fit a model of fine maps.
+    geodiffrecon.errors.InvalidParameter: There are 501 stations, and kriging from 4 steps at once \
+takes at most 500; thin them out, take a smaller region, or fit a model of fine maps.
     """
     most = MOST_READINGS // lags
     if stations > most:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
+    from ..steps import TimeStep
     from .model import StationDiffRecon
     from .settings import StationSettings
 
@@ -52,14 +53,15 @@ def pack(layers: StationLayers) -> tuple[dict[str, Any], Arrays]:
         "local": asdict(layers.local), "shape": list(layers.shape),
         "memory": asdict(layers.memory), "recent": asdict(layers.recent),
         "reach_km": layers.reach_km, "waves": layers.waves, "chain": layers.chain,
-        "step_ns": layers.step_ns,
         "members": [_sizes(layers)] * len(layers.members), "denoiser": _conditions(layers),
     }  # fmt: skip
     return config, arrays
 
 
-def unpack(config: Mapping[str, Any], arrays: Arrays, settings: StationSettings) -> StationLayers:
-    """Rebuild the layers that `pack` took apart.
+def unpack(
+    config: Mapping[str, Any], arrays: Arrays, settings: StationSettings, step: TimeStep
+) -> StationLayers:
+    """Rebuild the layers that `pack` took apart; `step` is that of the readings.
 
     Raises
     ------
@@ -83,7 +85,7 @@ def unpack(config: Mapping[str, Any], arrays: Arrays, settings: StationSettings)
             around, LocalSpread(**_tuples(config["local"])), shape=tuple(config["shape"]),
             memory=ErrorMemory(**_tuples(config["memory"])),
             recent=RecentErrors(**config["recent"]), reach_km=config["reach_km"],
-            waves=config["waves"], chain=config["chain"], step_ns=config["step_ns"],
+            waves=config["waves"], chain=config["chain"], step=step,
         )  # fmt: skip
         for number, sizes in enumerate(config["members"]):
             member = PointFormer(**sizes, width=settings.width, heads=settings.heads)
@@ -141,7 +143,7 @@ def restore(model: StationDiffRecon, config: Mapping[str, Any], arrays: Arrays) 
     model.features = Features(**_tuples(about["features"]))
     model.terrain = Terrain(**_tuples(about["terrain"]))
     model.columns = PointColumns(**about["columns"]) if about["columns"] else None
-    return unpack(config["layers"], arrays, model.settings)
+    return unpack(config["layers"], arrays, model.settings, model.variable.step)
 
 
 def settle(layers: StationLayers) -> None:

@@ -36,7 +36,7 @@ class Cases:
     Parameters
     ----------
     tokens : float32, shape (n, K, F)
-        What is known of the nearest stations.
+        What is known of the nearest stations; F is 0 where no network reads it.
     seen : bool, shape (n, K)
         Whether they reported.
     query : float32, shape (n, G)
@@ -142,9 +142,12 @@ class Surroundings:
         return cls(kriging, unit, level, neighbours, len(readings.km))
 
     def of_stations(
-        self, readings: Readings, frames: NDArray[np.int64]
+        self, readings: Readings, frames: NDArray[np.int64], *, tokens: bool = True
     ) -> Iterator[tuple[NDArray[np.int64], Cases]]:
-        """Yield frames (m,) and the cases (m S) of their stations, each hidden from its case."""
+        """Yield frames (m,) and the cases (m S) of their stations, each hidden from its case.
+
+        Without `tokens` nothing is said of single stations, which only networks read.
+        """
         count = len(readings.km)
         near = _nearest(readings.km, readings.km, self.neighbours, hide_self=True)
         for part in _runs(frames, max(1, PAIRS // count**2 - MEMORY)):
@@ -156,7 +159,7 @@ class Surroundings:
             terrain = torch.as_tensor(readings.terrain)
             cases = self._described(
                 readings, part, readings.km, near, gathered, mean, spread, terrain,
-                others=1 - torch.eye(count, dtype=torch.float64),
+                others=1 - torch.eye(count, dtype=torch.float64), tokens=tokens,
             )  # fmt: skip
             back = torch.as_tensor(readings.expected + readings.centre[part][:, None])
             yield part, replace(cases, mean=cases.mean + back.reshape(-1))
@@ -169,11 +172,13 @@ class Surroundings:
         terrain: Array,
         lasting: Array,
         *,
+        tokens: bool = True,
         progress: Progress = silent,
     ) -> Iterator[tuple[NDArray[np.int64], Cases]]:
         """Yield frames (m,) and the cases (m Q) of `sites` (Q, 2), which are no stations.
 
-        `progress` is told of the frames of one run, before it is yielded.
+        `tokens` as in `of_stations`; `progress` is told of the frames of one run, before it is
+        yielded.
         """
         rows = max(1, PAIRS // max(1, len(sites) * min(self.neighbours, len(readings.km)) * 4))
         for part, heard in self._heard(readings, frames, rows):
@@ -187,7 +192,7 @@ class Surroundings:
             cases = self._described(
                 readings, part, sites, near, gathered,
                 torch.as_tensor(mean), torch.as_tensor(spread), torch.as_tensor(terrain),
-                others=torch.ones(1, len(readings.km), dtype=torch.float64),
+                others=torch.ones(1, len(readings.km), dtype=torch.float64), tokens=tokens,
             )  # fmt: skip
             back = torch.as_tensor(lasting + readings.centre[part][:, None])
             yield part, replace(cases, mean=cases.mean + back.reshape(-1))
@@ -242,6 +247,7 @@ class Surroundings:
         terrain: Tensor,
         *,
         others: Tensor,
+        tokens: bool,
     ) -> Cases:
         """Return the cases of (m, Q) spots; `residual` (MEMORY + m, Q, K) begins earlier.
 
@@ -256,16 +262,11 @@ class Surroundings:
         )
         bias, power = _recent(residual, torch.isfinite(was_seen))
         before, current = residual[MEMORY - 1 : -1], residual[MEMORY:]
-        width = spread[..., None]
-        parts = [((now - mean[..., None]) / width).nan_to_num().clamp(-LIMIT, LIMIT)]
-        for lag in (1, 3):
-            change = now - _gathered(readings.anomalies, frames - lag, near)
-            parts.append((change / width).nan_to_num().clamp(-LIMIT, LIMIT))
-        upwind = readings.sky.upwind(frames, place.towards)  # (m, Q, K)
-        away = [part.expand(seen.shape) for part in (*place.offset, place.log)]
-        tokens = [*away, *parts, current, before, bias, power.sqrt(), upwind]
-        slope = torch.as_tensor(readings.terrain)[near] - terrain[:, None]  # (Q, K, C)
-        tokens += [part.expand(seen.shape) for part in slope.unbind(-1)]
+        around = torch.empty(*seen.shape, 0)
+        if tokens:
+            standing = _standing(readings, frames, near, now, mean, spread)
+            past = [current, before, bias, power.sqrt()]
+            around = _tokens(readings, frames, place, near, [*standing, *past], terrain)
         frame = self._frame(readings, frames, others)
         residuals = (current, before, power)
         query = self._query(place, seen, mean, spread, residuals, frame)
@@ -273,7 +274,7 @@ class Surroundings:
         context = context.expand(-1, query.shape[1], -1)
         query = torch.cat([query, context, terrain.expand(len(frames), -1, -1)], dim=-1)
         return Cases(
-            torch.stack(tokens, -1).flatten(0, 1).float(), seen.flatten(0, 1),
+            around.flatten(0, 1).float(), seen.flatten(0, 1),
             query.flatten(0, 1).float(), mean.flatten().double(), spread.flatten().double(),
         )  # fmt: skip
 
@@ -358,6 +359,39 @@ def _gathered(values: Array, rows: NDArray[np.int64], near: Tensor) -> Tensor:
     """Return `values` (T, S) at `rows` and the stations `near` (Q, K); NaN before the start."""
     found = np.where((rows >= 0)[:, None], values[np.maximum(rows, 0)], np.nan)
     return torch.as_tensor(found)[:, near]
+
+
+def _standing(
+    readings: Readings,
+    frames: NDArray[np.int64],
+    near: Tensor,
+    now: Tensor,
+    mean: Tensor,
+    spread: Tensor,
+) -> list[Tensor]:
+    """Return how readings (m, Q, K) stand to the spot's mean and to what they were, in spreads."""
+    width = spread[..., None]
+    found = [((now - mean[..., None]) / width).nan_to_num().clamp(-LIMIT, LIMIT)]
+    for lag in (1, 3):
+        change = now - _gathered(readings.anomalies, frames - lag, near)
+        found.append((change / width).nan_to_num().clamp(-LIMIT, LIMIT))
+    return found
+
+
+def _tokens(
+    readings: Readings,
+    frames: NDArray[np.int64],
+    place: _Place,
+    near: Tensor,
+    known: list[Tensor],
+    terrain: Tensor,
+) -> Tensor:
+    """Return what networks read of the nearest stations (m, Q, K, F), `known` in the middle."""
+    upwind = readings.sky.upwind(frames, place.towards)  # (m, Q, K)
+    away = [part.expand(upwind.shape) for part in (*place.offset, place.log)]
+    slope = torch.as_tensor(readings.terrain)[near] - terrain[:, None]  # (Q, K, C)
+    slopes = [part.expand(upwind.shape) for part in slope.unbind(-1)]
+    return torch.stack([*away, *known, upwind, *slopes], -1)
 
 
 def _recent(residual: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ A parsed ramp or a style file would break with a version of QGIS; objects do not
 
 from __future__ import annotations
 
+import math
 from array import array
 
 from qgis.core import (
@@ -76,7 +77,10 @@ def renderer_of(layer, band, statistic, choice, span):
 
 
 def span_of(layer, statistic):
-    """Return the range of colours: 2 to 98 % of all bands together; errors begin at zero."""
+    """Return the range of colours: 2 to 98 % of all bands together; errors begin at zero.
+
+    The ends are round numbers, for the legend.
+    """
     if statistic == "information" or statistic.startswith("exceed_"):
         return (0.0, 1.0)
     values = _sample(layer)
@@ -85,7 +89,13 @@ def span_of(layer, statistic):
     low, high = values[int(CUT * (len(values) - 1))], values[int((1 - CUT) * (len(values) - 1))]
     if statistic not in LEVELS:
         low = min(0.0, low)
-    return (low, high) if high > low else (low, low + 1.0)
+    return _rounded(low, high) if high > low else (low, low + 1.0)
+
+
+def _rounded(low, high):
+    """Widen a range to whole tenths of the power of ten below its length."""
+    step = 10.0 ** (math.floor(math.log10(high - low)) - 1)
+    return (math.floor(low / step) * step, math.ceil(high / step) * step)
 
 
 def _sample(layer):

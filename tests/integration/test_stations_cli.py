@@ -158,6 +158,24 @@ def test_a_history_with_few_cells_is_learnt_as_stations(tmp_path):
     )  # fmt: skip
     assert again.code == 0, again.err
     assert np.isfinite(read_netcdf(out / "pm25.nc")["pm25"].values).all()
+    write_netcdf(history_cube(days=5), tmp_path / "all.nc")
+    ended = geodiffrecon(
+        "reconstruct", tmp_path / "all.nc", "--model", tmp_path / "m", "--out", tmp_path / "none"
+    )
+    check_refused(ended, ["all.nc is complete, each of its 256 fine cells has a value"])
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("command", ["fit", "reconstruct", "evaluate"])
+def test_a_device_that_is_not_there_is_refused(command, agency, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    requests = {
+        "fit": [*COLUMNS, *STEPS, *GRID, *QUICK, "--model", tmp_path / "m"],
+        "reconstruct": ["--model", agency.model, "--out", tmp_path / "maps"],
+        "evaluate": ["--model", agency.model],
+    }
+    ended = geodiffrecon(command, agency.all, *requests[command], "--device", "cuda")
+    check_refused(ended, ["device is cuda, but torch finds no GPU; use auto or cpu."])
 
 
 @pytest.mark.slow

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from geodiffrecon.calendar import Calendar
@@ -18,6 +19,14 @@ def test_only_cycles_that_were_seen_whole_are_used():
     assert not month.season
     year = Calendar.seen_in(hours("2023-01-01", "2024-01-02"))
     assert year.season
+
+
+def test_days_of_a_zone_whose_clocks_change_have_no_slots():
+    local = pd.date_range("2024-02-01", "2024-05-01", freq="D", tz="Europe/Berlin")
+    days = local.tz_convert("UTC").tz_localize(None).to_numpy("datetime64[ns]")
+    calendar = Calendar.seen_in(days, tz="Europe/Berlin")
+    assert not calendar.slot
+    assert calendar.weekday
 
 
 def test_slots_follow_the_local_clock():

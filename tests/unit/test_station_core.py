@@ -511,6 +511,43 @@ def plain():
     return layers, own, times
 
 
+def test_weights_are_shared_by_steps_of_the_same_stations(plain, monkeypatch):
+    layers, own, times = plain
+    values = own.anomalies.copy()
+    values[31:33, 4] = np.nan
+    own, sites = replace(own, anomalies=values), np.array([[60.0, 60.0], [190.0, 190.0]])
+    asked, weights = [], StationKriging.weights
+
+    def counted(self, anomalies, km, frames, sites):
+        asked.extend(frames)
+        return weights(self, anomalies, km, frames, sites)
+
+    monkeypatch.setattr(StationKriging, "weights", counted)
+    frames = np.arange(29, 35)
+    together = layers.noise.draw(own, times, frames, sites, range(3), 0)
+    assert asked == [29, 31]
+    alone = [layers.noise.draw(own, times, frames[n : n + 1], sites, range(3), 0) for n in range(6)]
+    np.testing.assert_allclose(together, np.concatenate(alone, axis=1), atol=1e-5)
+
+
+def test_large_systems_are_solved_in_parts_and_to_the_same_numbers(plain, monkeypatch):
+    layers, own, _ = plain
+    window = layers.around.kriging.window(own.anomalies, own.km, np.arange(20), None)
+    whole = layers.around.kriging.inverse(window)
+    monkeypatch.setattr("geodiffrecon.stations.kriging.WORK", 12**3 * 3)
+    assert torch.equal(layers.around.kriging.inverse(window), whole)
+
+
+def test_cases_without_tokens_are_the_same_but_for_them(plain):
+    layers, own, _ = plain
+    frames = np.arange(30, 34)
+    ((_, full),) = layers.around.of_stations(own, frames)
+    ((_, bare),) = layers.around.of_stations(own, frames, tokens=False)
+    assert bare.tokens.shape == (*full.tokens.shape[:2], 0)
+    for name in ("seen", "query", "mean", "spread"):
+        assert torch.equal(getattr(bare, name), getattr(full, name))
+
+
 def test_noise_of_spots_is_standard_normal_and_correlated_as_errors_are(plain):
     layers, own, times = plain
     sites = np.array([[60.0, 60.0], [63.0, 60.0], [190.0, 190.0]])

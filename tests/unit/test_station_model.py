@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 import xarray as xr
 from station_worlds import (
     FIRST,
@@ -34,6 +35,8 @@ from geodiffrecon.stations.memory import ErrorMemory
 from geodiffrecon.stations.model import StationDiffRecon
 from geodiffrecon.stations.places import Places, centres
 from geodiffrecon.stations.settings import StationSettings, station_preset
+from geodiffrecon.stations.size import MOST_READINGS
+from geodiffrecon.steps import TimeStep
 
 UNTIL = "2024-03-14"
 DAY = ("2024-03-15T00", "2024-03-15T23")
@@ -523,3 +526,81 @@ def test_the_tiny_preset_fits_in_seconds(small):
     began = time.process_time()
     StationDiffRecon(preset="tiny").fit(small.network, small.grid)
     assert time.process_time() - began < 10
+
+
+def crowd(small, count, hours=60):
+    """Return `count` stations anywhere on the grid of `small`, as its readings are called."""
+    grid = small.grid
+    rng = np.random.default_rng(1)
+    west, south, east, north = grid.bounds
+    x, y = rng.uniform(west, east, count), rng.uniform(south, north, count)
+    values = 20 + rng.gamma(4, 2, (hours, count))
+    return replace(
+        small.network, names=tuple(f"n{i}" for i in range(count)), x=x, y=y, values=values,
+        times=FIRST + np.arange(hours) * HOUR,
+    )  # fmt: skip
+
+
+def test_more_stations_than_kriging_takes_are_refused_before_any_work(prior, small):
+    lags = len(prior._layers.around.kriging.lags)
+    many = crowd(small, MOST_READINGS // lags + 1)
+    began, told = time.monotonic(), Told()
+    with pytest.raises(InvalidParameter, match=rf"{len(many.names)} stations.*at most"):
+        prior.reconstruct(many, progress=told.progress)
+    settings = replace(QUICK, lags=(0, 1))
+    many = crowd(small, MOST_READINGS // 2 + 1)
+    with pytest.raises(InvalidParameter, match=r"at most 1000; thin them out"):
+        StationDiffRecon(settings=settings).fit(many, small.grid, progress=told.progress)
+    assert time.monotonic() - began < 5
+    assert not told.steps
+
+
+def test_a_fit_to_many_stations_sees_every_part_of_the_record(small):
+    told = Told()
+    settings = replace(QUICK, rows=4000, kernel_steps=2, lags=(0,))
+    many = crowd(small, 90, hours=140)  # 44 of 140 frames are hidden: fewer than one run
+    found = StationDiffRecon(settings=settings).fit(many, small.grid, progress=told.progress)
+    assert np.isfinite(found._layers.shape).all()
+
+
+@pytest.mark.parametrize("where", ["fit", "load"])
+def test_a_device_that_is_not_there_is_refused(small, saved, where, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    estimator = StationDiffRecon(settings=QUICK, device="cuda")
+    use = {
+        "fit": lambda: estimator.fit(small.network, small.grid),
+        "load": lambda: load(saved, device="cuda"),
+    }  # fmt: skip
+    with pytest.raises(InvalidParameter, match="device is cuda, but torch finds no GPU"):
+        use[where]()
+    with pytest.raises(InvalidParameter, match="must be auto, cpu or cuda, not 'tpu'"):
+        load(saved, device="tpu")
+
+
+def test_cuda_is_said_to_change_nothing(saved, small, maps, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    told = Told()
+    on_cuda = load(saved, device="cuda")
+    on_cuda.reconstruct(small.network, times=(DAY[0], DAY[0]), log=told.log)
+    assert told.sentences == [
+        "The networks of a station model are small and run on the processor, not on cuda."
+    ]
+    load(saved).reconstruct(small.network, times=(DAY[0], DAY[0]), log=told.log)
+    assert len(told.sentences) == 1
+
+
+def test_draws_of_days_differ_across_a_clock_change(small):
+    days = np.array(["2024-03-30T00", "2024-03-31T00", "2024-03-31T23"], "datetime64[ns]")
+    network = replace(
+        crowd(small, 12, hours=3), times=days, freq="1D", calendar_tz="Europe/London",
+        values=np.full((3, 12), 20.0),
+    )  # fmt: skip
+    long = crowd(small, 12, hours=120)
+    step = TimeStep.parse("1D", tz="Europe/London")
+    first = int(step.number(days[:1])[0])
+    record = replace(
+        long, freq="1D", calendar_tz="Europe/London", times=step.start(first - 121 + np.arange(120))
+    )
+    model = StationDiffRecon(settings=replace(QUICK, lags=(0,))).fit(record, small.grid)
+    draws = model.reconstruct(network, samples=2, keep_draws=True)["pm25_draws"].to_numpy()
+    assert len(np.unique(draws[0, :, 0, 0])) == 3
