@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from .networks.completion import Completion
     from .networks.refinement import Refinement
     from .priors.prior import Prior
+    from .samplers import StepCallback
     from .series import FineCase, Series
     from .steps import TimeStep
     from .tiling import WindowLattice
@@ -179,6 +181,7 @@ class Reconstructor:
         *,
         steps: int | None = None,
         consistent: bool = True,
+        progress: Progress = silent,
     ) -> Iterator[tuple[NDArray[np.int64], Array]]:
         """Yield frames (f,) and their draws (K, f, N I, N J), a few frames at a time.
 
@@ -191,10 +194,17 @@ class Reconstructor:
             (self.calibration.rho_coarse, self.calibration.rho_fine),
             seed, calendar_numbers(times, self.step), draws,
         )  # fmt: skip
-        for part in np.array_split(frames, max(1, -(-len(frames) // self._chunk(len(draws))))):
-            anomaly = self._coarse_anomalies(series, belief, part, chance, steps)
+        parts = np.array_split(frames, max(1, -(-len(frames) // self._chunk(len(draws)))))
+        total, done = len(parts) * (1 + self._calls(steps)), itertools.count(1)
+
+        def tell(*_: object) -> None:
+            progress(next(done), total, "drawing fine maps")
+
+        for part in parts:
+            anomaly = self._coarse_anomalies(series, belief, part, chance, steps, tell)
             coarse = self._coarse_raw(anomaly, series, belief, part, chance)
-            fine = self._fine_draws(series, belief, coarse, anomaly, part, chance, steps)
+            fine = self._fine_draws(series, belief, coarse, anomaly, part, chance, steps, tell)
+            tell()
             yield part, self._matched(fine, _free(coarse, belief, part)) if consistent else fine
 
     def collect(
@@ -211,13 +221,12 @@ class Reconstructor:
         progress: Progress = silent,
     ) -> Array:
         """Return all draws (K, F, N I, N J) of `frames`."""
-        found, done = [], 0
-        for part, fine in self.draws(
-            series, belief, times, frames, draws, seed, steps=steps, consistent=consistent
-        ):
-            found.append(fine)
-            done += len(part)
-            progress(done, len(frames), "drawing fine maps")
+        found = [
+            fine for _, fine in self.draws(
+                series, belief, times, frames, draws, seed, steps=steps, consistent=consistent,
+                progress=progress,
+            )
+        ]  # fmt: skip
         return np.concatenate(found, axis=1)
 
     def _belief(
@@ -292,6 +301,7 @@ class Reconstructor:
         part: NDArray[np.int64],
         chance: Chance,
         steps: int | None,
+        tell: StepCallback,
     ) -> Array:
         """Return drawn anomalies (K, f, I, J)."""
         if self.completion_diffusion is None:
@@ -306,7 +316,7 @@ class Reconstructor:
             repeated = case.repeat(len(chance.draws))
             drawn = self.completion_diffusion.draw(
                 repeated, self._flat(start), history=case, steps=steps,
-                fresh=chance.fresh(COMPLETION_NOISE, part, self.device),
+                fresh=chance.fresh(COMPLETION_NOISE, part, self.device), callback=tell,
             )  # fmt: skip
             standard = _numpy(drawn).reshape(start.shape).swapaxes(0, 1)  # (K, f, I, J)
             residual = standard * belief.spread[part]
@@ -352,6 +362,7 @@ class Reconstructor:
         part: NDArray[np.int64],
         chance: Chance,
         steps: int | None,
+        tell: StepCallback,
     ) -> Array:
         """Return fine draws (K, f, N I, N J) of drawn coarse maps (K, f, I, J)."""
         flat = [array.swapaxes(0, 1).reshape(-1, *array.shape[2:]) for array in (coarse, anomaly)]
@@ -370,7 +381,7 @@ class Reconstructor:
         if self.refinement_diffusion is not None:
             residual = self.refinement_diffusion.draw(
                 case, residual, history=case.every(len(chance.draws)), steps=steps,
-                fresh=chance.fresh(REFINEMENT_NOISE, part, self.device),
+                fresh=chance.fresh(REFINEMENT_NOISE, part, self.device), callback=tell,
             )  # fmt: skip
         scale = self.calibration.fine * scale
         field = (location + scale * residual).reshape(shape)
@@ -414,6 +425,11 @@ class Reconstructor:
 
     def _flat(self, noise: NDArray[np.float32]) -> Tensor:
         return torch.as_tensor(noise.reshape(-1, *noise.shape[2:]), device=self.device)
+
+    def _calls(self, steps: int | None) -> int:
+        """Return how often networks are called for each draw."""
+        stages = (self.completion_diffusion, self.refinement_diffusion)
+        return sum(steps or stage.steps for stage in stages if stage is not None)
 
     def _chunk(self, draws: int) -> int:
         fine = int(np.prod(self.prior.shape)) * self.units.factor**2

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from .samplers import SAMPLERS
+from .samplers import SAMPLERS, StepCallback
 from .tiling import WindowLattice, crop_of
 from .units import MAX_LOG_SPREAD, FineUnits
 
@@ -131,6 +131,7 @@ class ResidualDiffusion:
         history: CoarseCase | FineCase | None = None,
         fresh: Callable[[int], Tensor] | None = None,
         steps: int | None = None,
+        callback: StepCallback | None = None,
     ) -> Tensor:
         """Return standard residuals (B, H, W) from the noise `start` (B, H, W)."""
         conditioned = Conditioned(self.network, case, self.lattice, self.factor, history)
@@ -140,6 +141,11 @@ class ResidualDiffusion:
             return self.diffusion.denoise(conditioned, x, index).clamp(-LIMIT, LIMIT)
 
         drawn = SAMPLERS[self.sampler](
-            denoise, start[:, None], self.diffusion.levels, steps=steps or self.steps, noise=fresh
+            denoise,
+            start[:, None],
+            self.diffusion.levels,
+            steps=steps or self.steps,
+            noise=fresh,
+            callback=callback,
         )
         return drawn[:, 0]

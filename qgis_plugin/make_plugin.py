@@ -15,7 +15,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-MOST_BYTES = 25 * 1024 * 1024
+MOST_BYTES = 25_000_000
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date of a zip
 REQUIRED_FILES = ("__init__.py", "metadata.txt", "LICENSE")
 REQUIRED_KEYS = (
@@ -24,10 +24,16 @@ REQUIRED_KEYS = (
 )  # fmt: skip
 ALLOWED_SUFFIXES = {".py", ".txt", ".svg", ".qml", ".md", ""}  # "" is LICENSE
 LEFT_OUT = {"__pycache__", ".git", "__MACOSX"}
-ALLOWED_IMPORTS = set(sys.stdlib_module_names) | {"qgis", "processing", "osgeo"}
+ALLOWED_IMPORTS = set(sys.stdlib_module_names) | {"qgis", "processing"}
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
 FORBIDDEN_MODULES = {"pickle", "marshal", "shelve", "random", "telnetlib", "ftplib"}
-FORBIDDEN_NAMES = {"mktemp", "urlopen", "extractall", "exec_"}
+FORBIDDEN_NAMES = {
+    "mktemp", "urlopen", "extractall", "exec_", "system", "popen", "execv", "execl", "spawnl",
+    "chmod", "_create_unverified_context", "listen",
+}  # fmt: skip
+SECRETS = re.compile(r"passw(or)?d|secret|token|api_?key", re.IGNORECASE)
+TURNED_TEXT = re.compile("[\u202a-\u202e\u2066-\u2069]")  # characters that hide what code says
+PLACEHOLDERS = {"http://bugs", "http://repo", "http://homepage"}  # of the plugin builder
 
 
 def files_of(source: Path) -> list[Path]:
@@ -42,8 +48,14 @@ def files_of(source: Path) -> list[Path]:
 
 
 def metadata_of(source: Path) -> dict[str, str]:
-    """Return the metadata, keys as they are written."""
-    parser = configparser.ConfigParser(interpolation=None)
+    """Return the metadata, keys as they are written.
+
+    Raises
+    ------
+    configparser.Error, UnicodeDecodeError
+        If the plugin repository could not read them.
+    """
+    parser = configparser.ConfigParser()
     parser.optionxform = str  # type: ignore[assignment,method-assign]
     parser.read(source / "metadata.txt", encoding="utf-8")
     return dict(parser["general"]) if parser.has_section("general") else {}
@@ -54,13 +66,16 @@ def problems_of(source: Path) -> list[str]:
     files = files_of(source)
     names = [path.relative_to(source).as_posix() for path in files]
     found = [f"{name} is missing." for name in REQUIRED_FILES if name not in names]
-    if not (source.name.isidentifier() and source.name.isascii()):
-        found.append(f"{source.name} is no ASCII Python identifier.")
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]+", source.name):
+        found.append(f"The folder {source.name} is no name of a package: letters, digits and _.")
     found += [f"{n} is of a kind not allowed." for n in names if not _allowed(Path(n))]
-    found += _metadata_problems(metadata_of(source), names)
+    try:
+        found += _metadata_problems(metadata_of(source), names)
+    except (configparser.Error, UnicodeDecodeError) as error:
+        found.append(f"metadata.txt cannot be read ({str(error).splitlines()[0]}).")
     for path, name in zip(files, names, strict=True):
         if path.suffix == ".py":
-            found += [f"{name}: {problem}" for problem in _code_problems(path.read_text("utf-8"))]
+            found += [f"{name}: {problem}" for problem in _code_problems(path)]
     return found
 
 
@@ -83,7 +98,8 @@ def build(source: Path, out: Path) -> Path:
 
 
 def _allowed(path: Path) -> bool:
-    return path.suffix in ALLOWED_SUFFIXES and path.as_posix().isascii() and ".." not in path.parts
+    name = path.as_posix()
+    return path.suffix in ALLOWED_SUFFIXES and name.isascii() and ".." not in name
 
 
 def _metadata_problems(found: dict[str, str], names: list[str]) -> list[str]:
@@ -97,6 +113,12 @@ def _metadata_problems(found: dict[str, str], names: list[str]) -> list[str]:
         for key in ("tracker", "repository", "homepage")
         if not re.match(r"https?://\S+$", found.get(key, ""))
     ]
+    problems += [f"{key} is a placeholder." for key, text in found.items() if text in PLACEHOLDERS]
+    versions = [found.get(f"qgis{end}Version", "0.0") for end in ("Minimum", "Maximum")]
+    if not all(re.fullmatch(r"\d+\.\d+", text) for text in versions):
+        problems.append("A version of QGIS is not of the form 3.22.")
+    elif _numbers(versions[1]) < _numbers(versions[0]):
+        problems.append("qgisMaximumVersion is below qgisMinimumVersion.")
     if "supportsQt6" in found:
         problems.append("supportsQt6 is no longer known; remove it.")
     if found.get("hasProcessingProvider") != "yes":
@@ -108,24 +130,44 @@ def _metadata_problems(found: dict[str, str], names: list[str]) -> list[str]:
     return problems
 
 
-def _code_problems(text: str) -> list[str]:
+def _numbers(version: str) -> list[int]:
+    return [int(part) for part in version.split(".")]
+
+
+def _code_problems(path: Path) -> list[str]:
     """Return what the security scan and the Qt 6 checker would find, and foreign imports."""
-    problems = []
-    for node in ast.walk(ast.parse(text)):
-        problems += [
-            f"imports {module}"
-            for module in _modules(node)
-            if module.split(".")[0] not in ALLOWED_IMPORTS
-            or module.split(".")[0] in FORBIDDEN_MODULES | {"PyQt5", "PyQt6"}
-        ]
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            if node.func.id in FORBIDDEN_CALLS:
-                problems.append(f"calls {node.func.id}")
-        if isinstance(node, ast.Attribute) and node.attr in FORBIDDEN_NAMES:
-            problems.append(f"uses {node.attr}")
-        if isinstance(node, ast.keyword) and node.arg == "shell":
-            problems.append("passes shell=")
+    try:
+        text = path.read_text("utf-8")
+        tree = ast.parse(text)
+    except (SyntaxError, UnicodeDecodeError) as error:
+        return [f"cannot be read ({str(error).splitlines()[0]})"]
+    problems = ["holds characters that turn text round"] if TURNED_TEXT.search(text) else []
+    for node in ast.walk(tree):
+        problems += _node_problems(node)
     return problems
+
+
+def _node_problems(node: ast.AST) -> list[str]:
+    problems = [f"imports {module}" for module in _modules(node) if not _known(module)]
+    if isinstance(node, ast.ImportFrom):
+        problems += [f"uses {a.name}" for a in node.names if a.name in FORBIDDEN_NAMES]
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+        if node.func.id in FORBIDDEN_CALLS:
+            problems.append(f"calls {node.func.id}")
+    if isinstance(node, ast.Attribute) and node.attr in FORBIDDEN_NAMES:
+        problems.append(f"uses {node.attr}")
+    if isinstance(node, ast.keyword) and node.arg == "shell":
+        problems.append("passes shell=")
+    if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
+        names = [t.id for t in node.targets if isinstance(t, ast.Name)]
+        if isinstance(node.value.value, str) and any(SECRETS.search(name) for name in names):
+            problems.append("holds a secret")
+    return problems
+
+
+def _known(module: str) -> bool:
+    top = module.split(".")[0]
+    return top in ALLOWED_IMPORTS and top not in FORBIDDEN_MODULES
 
 
 def _modules(node: ast.AST) -> list[str]:

@@ -9,7 +9,12 @@ from __future__ import annotations
 import contextlib
 import os
 
-from qgis.core import QgsProcessingLayerPostProcessorInterface, QgsProject, QgsRasterLayer
+from qgis.core import (
+    QgsMapLayerLegendUtils,
+    QgsProcessingLayerPostProcessorInterface,
+    QgsProject,
+    QgsRasterLayer,
+)
 
 from . import style, temporal
 
@@ -31,10 +36,13 @@ class Arrival:
         Statistic of each path that will be loaded; the mean stands first.
     intervals : list of (str, str)
         Start and end in UTC of each band's time.
+    units : str
+        What the legends are called; empty if unknown.
     """
 
-    def __init__(self, title, choice, maps, intervals):
-        self.title, self.choice, self.maps, self.intervals = title, choice, maps, intervals
+    def __init__(self, title, choice, maps, intervals, units=""):
+        self.title, self.choice, self.maps = title, choice, maps
+        self.intervals, self.units = intervals, units
         self.waiting = set(maps)
         self.layers = {}  # statistic -> ids of its layers, in order of time
         self.spans = {}
@@ -112,11 +120,18 @@ class Arrival:
         return layers
 
     def _arrange(self, project):
-        """Put the mean on top and switch what stands under it off."""
+        """Group the layers, and name the legends."""
         ids = [i for s in self.maps.values() for i in self.layers.get(s, [])]
-        if len(ids) < 2:
-            return
         root = project.layerTreeRoot()
+        if len(ids) > 1:
+            self._group(root, project)
+        for layer_id in ids:
+            node = root.findLayer(layer_id)
+            if node is not None:
+                _name_legend(node, self.units)
+
+    def _group(self, root, project):
+        """Put the mean on top and switch what stands under it off."""
         group = root.insertGroup(0, self.title)
         for statistic in self.maps.values():
             found = self.layers.get(statistic, [])
@@ -181,6 +196,12 @@ def _move(root, group, layer_id, project):
         node.parent().removeChildNode(node)
     else:
         group.addLayer(project.mapLayer(layer_id))
+
+
+def _name_legend(node, units):
+    """Name a legend after the unit: QGIS names it after the first band, whichever is shown."""
+    QgsMapLayerLegendUtils.setLegendNodeUserLabel(node, 0, units or node.layer().name())
+    node.layer().legendChanged.emit()
 
 
 def _band_name(layer, band):

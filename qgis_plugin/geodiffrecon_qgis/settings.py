@@ -22,7 +22,8 @@ def register(icon):
     except ImportError:
         return
     ProcessingConfig.settingIcons[GROUP] = icon
-    ProcessingConfig.addSetting(Setting(GROUP, PYTHON, DESCRIPTION, "", valuetype=Setting.FILE))
+    setting = Setting(GROUP, PYTHON, DESCRIPTION, "", valuetype=Setting.FILE, validator=_must_exist)
+    ProcessingConfig.addSetting(setting)
     ProcessingConfig.readSettings()
 
 
@@ -60,3 +61,9 @@ def foreign_prefix():
     if os.name == "nt" or sys.platform == "darwin":
         return QgsApplication.prefixPath()
     return ""
+
+
+def _must_exist(path):
+    """Refuse what is not there; QGIS 3.44 would by itself also refuse a read-only Python."""
+    if path and not os.path.exists(os.path.expanduser(path)):
+        raise ValueError(f"The engine {path} does not exist; correct the path.")

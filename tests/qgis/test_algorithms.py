@@ -29,8 +29,8 @@ def stations(detect="yes"):
     return layer
 
 
-def december(*, nulls=False, crs="EPSG:4326"):
-    """Return a memory layer of the first days of December, time as text."""
+def december(*, nulls=False, crs="EPSG:4326", first="2023-11-28"):
+    """Return a memory layer of the days up to the third of December, time as text."""
     layer = core.QgsVectorLayer(
         f"Point?crs={crs}&field=station:string&field=time:string&field=pm25:double",
         "december", "memory",
@@ -44,7 +44,7 @@ def december(*, nulls=False, crs="EPSG:4326"):
         next(file)
         for line in file:
             station, x, y, stamp, value = line.rstrip("\n").split(",")
-            if "2023-11-28" <= stamp[:10] <= "2023-12-03":
+            if first <= stamp[:10] <= "2023-12-03":
                 rows.append((station, float(x), float(y), stamp, value))
     features = []
     for number, (station, x, y, stamp, value) in enumerate(rows):
@@ -203,7 +203,7 @@ def test_cancel_leaves_no_process_and_no_file(engine_here, sampling_model, tmp_p
         "reconstruct": (
             basics(stations(), tmp_path / "map.tif", STD=str(tmp_path / "std.tif"), SAMPLES=20,
                    MODEL=sampling_model, TO="2023-12-31", NETCDF=str(tmp_path / "all.nc")),
-            "Completing",
+            "Drawing",
         ),
         "train": (
             {"HISTORY": str(SAMPLE / "truth.nc"), "VARIABLE": "pm25", "FACTOR": 4,
@@ -403,7 +403,7 @@ def test_train_use_and_evaluate_a_model_of_stations(engine_here, tmp_path):
     assert (tmp_path / "all" / "pm25_exceed_35.tif").exists()
     assert (tmp_path / "all" / "pm25_exceed_35.qml").exists()
     assert os.path.exists(results["MEAN"])
-    layer = december()
+    layer = december(first="2022-01-01")
     layer.startEditing()
     layer.renameAttribute(layer.fields().lookupField("pm25"), "fine dust")
     layer.commitChanges()

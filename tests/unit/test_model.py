@@ -202,6 +202,16 @@ def test_the_paper_preset_has_nothing_but_diffusion(counts_cube):
     assert np.isfinite(maps["v"].values).all()
 
 
+def test_progress_moves_while_draws_are_sampled(counts_model, counts_cube):
+    heard = []
+    counts_model.reconstruct(
+        sparse(tail(counts_cube, 2)), samples=2, keep_draws=True,
+        progress=lambda done, total, what: heard.append((done, total, what)),
+    )  # fmt: skip
+    steps = [(done, total) for done, total, what in heard if what == "drawing fine maps"]
+    assert [done for done, _ in steps] == list(range(1, steps[-1][1] + 1))
+
+
 def test_external_features_are_needed_again(tmp_path):
     cube = history_cube(plumes((6, 6), 60, seed=4), factor=2, freq="1D", aggregation="mean")
     times = cube["time"].to_numpy()

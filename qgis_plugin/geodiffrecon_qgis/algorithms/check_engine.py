@@ -64,5 +64,6 @@ class CheckEngine(EngineAlgorithm):
         for command in engine.install_commands():
             feedback.pushCommandInfo(command)
         feedback.pushInfo(
-            "Then name that Python in Settings > Options > Processing > Providers > geodiffrecon."
+            "Then give the path of that Python in Settings > Options > Processing > Providers > "
+            "geodiffrecon."
         )

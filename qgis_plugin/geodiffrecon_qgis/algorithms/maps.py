@@ -197,13 +197,12 @@ class Reconstruction(EngineAlgorithm):
             details = context.layerToLoadOnCompletionDetails(path)
             if details.name in TITLES.values():
                 details.name = f"{result['variable']} {statistic}"
-        units = f" ({result['units']})" if result["units"] else ""
-        choice = self._style(parameters, context)
-        arrival.Arrival(f"{result['variable']}{units}", choice, loaded, result["intervals"]).attach(
-            context
-        )
+        arrival.Arrival(
+            result["variable"], self._style(parameters, context), loaded, result["intervals"],
+            result["units"].replace("ug m-3", "µg/m³"),
+        ).attach(context)  # fmt: skip
         feedback.pushInfo(
-            "The layers have times: open the temporal controller (clock), Set to full range, play."
+            "The layers have times: open the temporal controller (clock), Set to Full Range, play."
         )
 
     def _results(self, parameters, context, targets):
