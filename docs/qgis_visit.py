@@ -20,7 +20,7 @@ from pathlib import Path
 
 PLAN = "GEODIFFRECON_VISIT"  # what is asked of the part inside QGIS, as JSON
 SCREEN = "1500x950x24"
-LIMIT_S = 180
+LIMIT_S = 400
 INI = """[PythonPlugins]
 processing=true
 
