@@ -22,15 +22,19 @@ REQUIRED_KEYS = (
     "name", "description", "version", "qgisMinimumVersion", "author", "email", "about", "tracker",
     "repository", "homepage",
 )  # fmt: skip
-ALLOWED_SUFFIXES = {".py", ".txt", ".svg", ".qml", ".md", ""}  # "" is LICENSE
+ALLOWED_SUFFIXES = {".py", ".txt", ".svg", ".qml", ".md"}
 LEFT_OUT = {"__pycache__", ".git", "__MACOSX"}
 ALLOWED_IMPORTS = set(sys.stdlib_module_names) | {"qgis", "processing"}
 FORBIDDEN_CALLS = {"eval", "exec", "compile", "__import__"}
-FORBIDDEN_MODULES = {"pickle", "marshal", "shelve", "random", "telnetlib", "ftplib"}
-FORBIDDEN_NAMES = {
-    "mktemp", "urlopen", "extractall", "exec_", "system", "popen", "execv", "execl", "spawnl",
-    "chmod", "_create_unverified_context", "listen",
+FORBIDDEN_MODULES = {
+    "pickle", "marshal", "shelve", "random", "telnetlib", "ftplib", "importlib", "ctypes", "socket",
 }  # fmt: skip
+FORBIDDEN_NAMES = {
+    "mktemp", "urlopen", "urlretrieve", "extractall", "exec_", "system", "popen", "startfile",
+    "getoutput", "getstatusoutput", "create_subprocess_shell", "chmod", "listen",
+    "_create_unverified_context",
+}  # fmt: skip
+FORBIDDEN_FAMILIES = re.compile(r"(exec|spawn)[lv]p?e?$")  # of os
 SECRETS = re.compile(r"passw(or)?d|secret|token|api_?key", re.IGNORECASE)
 TURNED_TEXT = re.compile("[\u202a-\u202e\u2066-\u2069]")  # characters that hide what code says
 PLACEHOLDERS = {"http://bugs", "http://repo", "http://homepage"}  # of the plugin builder
@@ -69,6 +73,8 @@ def problems_of(source: Path) -> list[str]:
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]+", source.name):
         found.append(f"The folder {source.name} is no name of a package: letters, digits and _.")
     found += [f"{n} is of a kind not allowed." for n in names if not _allowed(Path(n))]
+    found += [f"{name} is a link." for path, name in zip(files, names, strict=True)
+              if path.is_symlink()]  # fmt: skip
     try:
         found += _metadata_problems(metadata_of(source), names)
     except (configparser.Error, UnicodeDecodeError) as error:
@@ -99,7 +105,9 @@ def build(source: Path, out: Path) -> Path:
 
 def _allowed(path: Path) -> bool:
     name = path.as_posix()
-    return path.suffix in ALLOWED_SUFFIXES and name.isascii() and ".." not in name
+    known = path.suffix in ALLOWED_SUFFIXES or name == "LICENSE"
+    plain = name.isascii() and ".." not in name
+    return known and plain and not any(part.startswith(".") for part in path.parts)
 
 
 def _metadata_problems(found: dict[str, str], names: list[str]) -> list[str]:
@@ -150,19 +158,24 @@ def _code_problems(path: Path) -> list[str]:
 def _node_problems(node: ast.AST) -> list[str]:
     problems = [f"imports {module}" for module in _modules(node) if not _known(module)]
     if isinstance(node, ast.ImportFrom):
-        problems += [f"uses {a.name}" for a in node.names if a.name in FORBIDDEN_NAMES]
+        problems += [f"uses {a.name}" for a in node.names if _forbidden(a.name)]
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
         if node.func.id in FORBIDDEN_CALLS:
             problems.append(f"calls {node.func.id}")
-    if isinstance(node, ast.Attribute) and node.attr in FORBIDDEN_NAMES:
+    if isinstance(node, ast.Attribute) and _forbidden(node.attr):
         problems.append(f"uses {node.attr}")
     if isinstance(node, ast.keyword) and node.arg == "shell":
         problems.append("passes shell=")
-    if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
-        names = [t.id for t in node.targets if isinstance(t, ast.Name)]
+    if isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(node.value, ast.Constant):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        names = [target.id for target in targets if isinstance(target, ast.Name)]
         if isinstance(node.value.value, str) and any(SECRETS.search(name) for name in names):
             problems.append("holds a secret")
     return problems
+
+
+def _forbidden(name: str) -> bool:
+    return name in FORBIDDEN_NAMES or bool(FORBIDDEN_FAMILIES.fullmatch(name))
 
 
 def _known(module: str) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import _thread
+import gc
 import logging
 import os
 import signal
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 FAILED, CANCELLED = 1, 130
 DEBUG = "GEODIFFRECON_DEBUG"
+LIFELINE = "GEODIFFRECON_LIFELINE"
 
 
 class Session:
@@ -88,6 +91,7 @@ def session(form: str) -> Iterator[Session]:
             yield run
         except (KeyboardInterrupt, Cancelled):
             run.cancel()
+            gc.freeze()  # else the last collection of all that torch has loaded takes a second
             raise typer.Exit(CANCELLED) from None
         except typer.Exit:
             raise
@@ -132,11 +136,20 @@ def _signals(run: Session) -> Iterator[None]:
         yield
         return
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    if os.environ.get(LIFELINE):
+        threading.Thread(target=_end_with_input, daemon=True).start()
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _end_with_input() -> None:
+    """Cancel the work when standard input closes: the program that started it has gone."""
+    while os.read(0, 4096):  # not sys.stdin, whose lock would be held when Python ends
+        pass
+    _thread.interrupt_main(signal.SIGTERM)
 
 
 @contextmanager

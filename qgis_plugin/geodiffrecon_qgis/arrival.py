@@ -6,8 +6,10 @@ Runs in the main thread. Nothing here may lose data: whatever fails is a line in
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import os
+from dataclasses import dataclass
 
 from qgis.core import (
     QgsMapLayerLegendUtils,
@@ -19,12 +21,15 @@ from qgis.core import (
 from . import style, temporal
 
 MOST_STEPS = 120  # layers for the controller before 3.38; more make QGIS slow
+OURS = "geodiffrecon/part"  # marks layers and groups that an earlier run has made
 
-_kept = []  # Python would collect post-processors before QGIS calls them
+# Python would collect post-processors before QGIS calls them; some are never called.
+_kept = collections.deque(maxlen=1000)
 
 
-class Arrival:
-    """The maps of one run, which come one by one and belong together.
+@dataclass(frozen=True)
+class Look:
+    """How the maps of one run look.
 
     Parameters
     ----------
@@ -32,20 +37,71 @@ class Arrival:
         Name of their group.
     choice : str
         Style, as in `style.renderer_of`.
-    maps : dict of str
-        Statistic of each path that will be loaded; the mean stands first.
     intervals : list of (str, str)
         Start and end in UTC of each band's time.
     units : str
         What the legends are called; empty if unknown.
+    spans : dict of (float, float)
+        Lowest and highest colour of each statistic.
     """
 
-    def __init__(self, title, choice, maps, intervals, units=""):
-        self.title, self.choice, self.maps = title, choice, maps
-        self.intervals, self.units = intervals, units
+    title: str
+    choice: str
+    intervals: list
+    units: str
+    spans: dict
+
+    @classmethod
+    def of(cls, title, choice, intervals, units, files):
+        """Return the look of `files`, a path of each statistic; quantiles share the mean's span."""
+        spans = {}
+        for statistic, path in files.items():
+            alike = files.get("mean", path) if statistic in style.LEVELS else path
+            spans[statistic] = style.span_of(QgsRasterLayer(alike, "map"), statistic)
+        return cls(title, choice, intervals, units, spans)
+
+    def paint(self, layer, band, statistic):
+        """Give a layer the colours of a band."""
+        span = self.spans[statistic]
+        layer.setRenderer(style.renderer_of(layer, band, statistic, self.choice, span))
+
+    def ranges(self, layer):
+        """Return the range of time of each band; none where bands and times do not match."""
+        ranges = temporal.ranges_of(self.intervals)
+        return ranges if len(ranges) == layer.bandCount() else []
+
+    def save(self, path, statistic):
+        """Write the ``.qml`` beside a map, so that it looks the same when it is opened again."""
+        layer = QgsRasterLayer(path, os.path.basename(path))
+        if layer.isValid():
+            self.paint(layer, 1, statistic)
+            ranges = self.ranges(layer)
+            if len(ranges) == 1:
+                temporal.set_fixed(layer, ranges[0])
+            elif ranges and temporal.per_band(layer):
+                temporal.set_bands(layer, ranges)
+            layer.saveNamedStyle(os.path.splitext(path)[0] + ".qml")
+        del layer  # writes the statistics that QGIS asked for; the user has not
+        with contextlib.suppress(OSError):
+            os.remove(f"{path}.aux.xml")
+
+
+class Arrival:
+    """The maps of one run, which come one by one and belong together.
+
+    Parameters
+    ----------
+    look : Look
+        Of the run.
+    maps : dict of str
+        Statistic of each path that will be loaded, as QGIS writes the paths; the first one stays
+        visible.
+    """
+
+    def __init__(self, look, maps):
+        self.look, self.maps = look, maps
         self.waiting = set(maps)
         self.layers = {}  # statistic -> ids of its layers, in order of time
-        self.spans = {}
 
     def attach(self, context):
         """Have each map styled when it is loaded."""
@@ -58,7 +114,8 @@ class Arrival:
         """Style a layer that has arrived; arrange all when it is the last."""
         statistic = self.maps[path]
         try:
-            self.layers[statistic] = self._dress(path, statistic, layer, project, log)
+            _renew(layer, project)
+            self.layers[statistic] = self._dress(layer, statistic, project, log)
         except Exception as error:
             log(f"{layer.name()} could not be styled ({error}); its data are complete.")
             self.layers.setdefault(statistic, [layer.id()])
@@ -69,49 +126,38 @@ class Arrival:
             except Exception as error:
                 log(f"The layers could not be grouped ({error}); their data are complete.")
 
-    def _dress(self, path, statistic, layer, project, log):
-        span = self._span(path, statistic, layer)
-        layer.setRenderer(style.renderer_of(layer, 1, statistic, self.choice, span))
-        ranges = temporal.ranges_of(self.intervals)
-        layers = [layer]
-        if ranges and len(ranges) == layer.bandCount():
-            layers = self._timed(layer, ranges, statistic, span, project, log)
+    def _dress(self, layer, statistic, project, log):
+        """Return the ids of the layers that the map has become."""
+        self.look.paint(layer, 1, statistic)
+        layers = self._timed(layer, statistic, project, log)
         for one in layers:
+            one.setCustomProperty(OURS, True)
             one.triggerRepaint()
         return [one.id() for one in layers]
 
-    def _span(self, path, statistic, layer):
-        """Return the colours' range; quantiles share that of the mean."""
-        key = "levels" if statistic in style.LEVELS else statistic
-        mean = next((p for p, s in self.maps.items() if s == "mean"), path)
-        if key not in self.spans:
-            base = layer
-            if key == "levels" and mean != path:
-                base = QgsRasterLayer(mean, "mean")
-            self.spans[key] = style.span_of(base if base.isValid() else layer, statistic)
-        return self.spans[key]
-
-    def _timed(self, layer, ranges, statistic, span, project, log):
-        if len(ranges) == 1:
+    def _timed(self, layer, statistic, project, log):
+        ranges = self.look.ranges(layer)
+        if not ranges:
+            log(f"{layer.name()} has {layer.bandCount()} bands without known times.")
+        elif len(ranges) == 1:
             temporal.set_fixed(layer, ranges[0])
-            return [layer]
-        if temporal.per_band(layer):
+        elif temporal.per_band(layer):
             temporal.set_bands(layer, ranges)
-            return [layer]
-        if len(ranges) > MOST_STEPS:
+        elif len(ranges) > MOST_STEPS:
             log(
                 f"{layer.name()} has {len(ranges)} times; the temporal controller needs QGIS 3.38 "
                 f"or a period of at most {MOST_STEPS} steps. The first one is shown."
             )
-            return [layer]
-        return self._steps(layer, ranges, statistic, span, project)
+        else:
+            return self._steps(layer, ranges, statistic, project)
+        return [layer]
 
-    def _steps(self, layer, ranges, statistic, span, project):
+    def _steps(self, layer, ranges, statistic, project):
         """Return a layer for each band; they share the file, `layer` is the first."""
         name, layers = layer.name(), [layer]
         for band in range(2, len(ranges) + 1):
             copy = QgsRasterLayer(layer.source(), name, layer.providerType())
-            copy.setRenderer(style.renderer_of(copy, band, statistic, self.choice, span))
+            self.look.paint(copy, band, statistic)
             project.addMapLayer(copy, False)
             layers.append(copy)
         for band, (one, limits) in enumerate(zip(layers, ranges), start=1):
@@ -128,21 +174,23 @@ class Arrival:
         for layer_id in ids:
             node = root.findLayer(layer_id)
             if node is not None:
-                _name_legend(node, self.units)
+                _name_legend(node, self.look.units)
+        _remove_empty(root)
 
     def _group(self, root, project):
-        """Put the mean on top and switch what stands under it off."""
-        group = root.insertGroup(0, self.title)
-        for statistic in self.maps.values():
+        """Put the first statistic on top, and switch what stands under it off."""
+        group = root.insertGroup(0, self.look.title)
+        group.setCustomProperty(OURS, True)
+        for order, statistic in enumerate(self.maps.values()):
             found = self.layers.get(statistic, [])
             inner = group if len(found) == 1 else group.addGroup(_title(statistic))
             for number, layer_id in enumerate(found):
                 _move(root, inner, layer_id, project)
                 inner.findLayer(layer_id).setExpanded(number == 0)  # one legend is enough
-            if statistic != "mean" and len(found) > 1:
+            if order and len(found) > 1:
                 inner.setItemVisibilityChecked(False)
                 inner.setExpanded(False)
-            elif statistic != "mean" and found:
+            elif order and found:
                 group.findLayer(found[0]).setItemVisibilityChecked(False)
 
 
@@ -161,41 +209,31 @@ class MapPostProcessor(QgsProcessingLayerPostProcessorInterface):
             _kept.remove(self)
 
 
-def save_style(path, statistic, choice, intervals):
-    """Write the ``.qml`` beside a map, so that it looks the same when it is opened again.
-
-    Parameters
-    ----------
-    path : str
-        The map.
-    statistic, choice : str
-        As in `style.renderer_of`.
-    intervals : list of (str, str)
-        As in `Arrival`.
-    """
-    layer = QgsRasterLayer(path, os.path.basename(path))
-    if not layer.isValid():
-        return
-    span = style.span_of(layer, statistic)
-    layer.setRenderer(style.renderer_of(layer, 1, statistic, choice, span))
-    ranges = temporal.ranges_of(intervals)
-    if len(ranges) == 1:
-        temporal.set_fixed(layer, ranges[0])
-    elif ranges and temporal.per_band(layer):
-        temporal.set_bands(layer, ranges)
-    layer.saveNamedStyle(os.path.splitext(path)[0] + ".qml")
-    del layer  # writes the statistics that QGIS asked for; the user has not
-    with contextlib.suppress(OSError):
-        os.remove(f"{path}.aux.xml")
+def _renew(layer, project):
+    """Have layers of the same file read what is there now; those of an earlier run go."""
+    others = [
+        one for one in project.mapLayers().values()
+        if one.source() == layer.source() and one.id() != layer.id()
+    ]  # fmt: skip
+    earlier = [one.id() for one in others if one.customProperty(OURS)]
+    for one in (layer, *(one for one in others if not one.customProperty(OURS))):
+        one.reload()  # the name now leads to another file
+    project.removeMapLayers(earlier)
 
 
 def _move(root, group, layer_id, project):
-    node = root.findLayer(layer_id)
-    if node is not None:
-        group.addChildNode(node.clone())
+    """Put a layer into a group, and nowhere else."""
+    before = [node for node in root.findLayers() if node.layerId() == layer_id]
+    group.addLayer(project.mapLayer(layer_id))
+    for node in before:
         node.parent().removeChildNode(node)
-    else:
-        group.addLayer(project.mapLayer(layer_id))
+
+
+def _remove_empty(root):
+    """Remove groups of earlier runs whose layers have come here."""
+    for group in root.findGroups():
+        if group.customProperty(OURS) and not group.findLayers():
+            group.parent().removeChildNode(group)
 
 
 def _name_legend(node, units):

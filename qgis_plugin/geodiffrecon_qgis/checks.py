@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import re
+from datetime import date
 
 from qgis.core import (
     QgsCoordinateReferenceSystem,
@@ -61,9 +62,16 @@ def crs_of(source, what):
 
 def moment(text, what):
     """Return why a text is no time."""
-    if text and not TIME.match(text.strip()):
-        return f"{what} is {text!r}; give a time such as 2024-01-31 or 2024-01-31T06:00."
-    return ""
+    if not text:
+        return ""
+    try:
+        date.fromisoformat(text.strip()[:10])
+        known = TIME.match(text.strip())
+    except ValueError:  # such as the 45th of a month
+        known = None
+    return (
+        "" if known else f"{what} is {text!r}; give a time such as 2024-01-31 or 2024-01-31T06:00."
+    )
 
 
 def period(first, last):
@@ -100,14 +108,17 @@ def size(extent, crs, shape, resolution, factor):
     unit = QgsUnitTypes.toString(crs.mapUnits())
     sides = f"{extent.width():.4g} × {extent.height():.4g} {unit}"
     if shape is None:
-        if resolution <= 0:
+        if not (resolution > 0 and math.isfinite(resolution)):
             return f"The cell size is {resolution:g}; give a positive one in {unit}."
         if min(extent.width(), extent.height()) < resolution:
             return (
                 f"A cell of {resolution:g} is larger than the extent of {sides}; {crs.authid()} is "
                 f"in {unit}, so give the cell size in {unit} or choose another CRS of the grid."
             )
-        shape = [math.ceil(side / resolution) for side in (extent.height(), extent.width())]
+        sides_in_cells = [side / resolution for side in (extent.height(), extent.width())]
+        if not all(math.isfinite(side) for side in sides_in_cells):
+            return f"The cell size is {resolution:g}, too small for {sides}; give a larger one."
+        shape = [math.ceil(side) for side in sides_in_cells]
     cells = shape[0] * shape[1] * factor * factor
     if cells > MOST_CELLS:
         return (

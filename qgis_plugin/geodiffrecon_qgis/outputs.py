@@ -7,6 +7,7 @@ import contextlib
 import os
 import shutil
 import tempfile
+import uuid
 
 SIDECARS = (".aux.xml", ".ovr", ".msk")
 
@@ -21,6 +22,8 @@ def check_writable(path):
         raise OutputError(f"{path} is a folder; give the name of a file.")
     folder = os.path.dirname(os.path.abspath(path))
     while not os.path.isdir(folder) and os.path.dirname(folder) != folder:
+        if os.path.lexists(folder):
+            raise OutputError(f"{folder} is a file, so {path} cannot be; choose another output.")
         folder = os.path.dirname(folder)
     try:
         with tempfile.TemporaryFile(dir=folder):
@@ -37,6 +40,13 @@ def check_suffix(path, suffixes):
         raise OutputError(f"{path} does not end in {' or '.join(suffixes)}; give another name.")
 
 
+def check_spared(path, read):
+    """Raise OutputError if an output would replace a file that is `read`; see `inputs`."""
+    title = read.get(os.path.normcase(os.path.realpath(path)))
+    if title is not None:
+        raise OutputError(f"{path} is read as «{title}»; choose another file for the output.")
+
+
 def publish(moves):
     """Move finished files to their places: all of them appear, or none.
 
@@ -51,6 +61,9 @@ def publish(moves):
         If a place cannot be written to.
     """
     drafts = {}
+    for _, target in moves:
+        if os.path.isdir(target):
+            raise OutputError(f"{target} is a folder; give the name of a file.")
     try:
         for made, target in moves:
             drafts[_draft(made, target)] = target
@@ -65,9 +78,9 @@ def publish(moves):
 
 def _draft(made, target):
     """Copy `made` beside `target` under a hidden name, and return that."""
-    folder, name = os.path.split(os.path.abspath(target))
+    folder = os.path.dirname(os.path.abspath(target))
     os.makedirs(folder, exist_ok=True)
-    draft = os.path.join(folder, f".partial-{os.getpid()}-{name}")
+    draft = os.path.join(folder, f".partial-{uuid.uuid4().hex}")
     try:
         shutil.copyfile(made, draft)
     except OSError:

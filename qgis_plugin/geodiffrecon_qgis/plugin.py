@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from qgis.core import QgsApplication
 
-from . import engine
+from . import child
 from .provider import GeoDiffReconProvider
 
 
@@ -33,7 +33,7 @@ class GeoDiffReconPlugin:
 
     def unload(self):
         """Stop engines that still run and remove the provider."""
-        engine.stop_all()
+        child.stop_all()
         if self.provider is not None:
             QgsApplication.processingRegistry().removeProvider(self.provider)
             self.provider = None

@@ -13,6 +13,7 @@ from qgis.core import (
     QgsGeometry,
     QgsProcessingException,
     QgsVectorFileWriter,
+    QgsVectorLayer,
     QgsWkbTypes,
 )
 from qgis.PyQt.QtCore import QDate, QDateTime, Qt
@@ -44,7 +45,7 @@ def is_null(value):
     return value is None or value == NULL
 
 
-def write_points(source, path, roles, transform_context, feedback, *, renamed=None):
+def write_points(source, path, roles, transform_context, feedback):
     """Write the points of `source` with the fields of some roles.
 
     Parameters
@@ -59,8 +60,6 @@ def write_points(source, path, roles, transform_context, feedback, *, renamed=No
         That of the project.
     feedback : QgsProcessingFeedback
         Is told the progress and asked whether to stop.
-    renamed : dict of str, optional
-        Column of each role; those of the fields by default.
 
     Returns
     -------
@@ -73,28 +72,45 @@ def write_points(source, path, roles, transform_context, feedback, *, renamed=No
         If the file cannot be written.
     """
     chosen = {role: field for role, field in roles.items() if field}
-    names = _names(chosen) if renamed is None else {role: renamed[role] for role in chosen}
-    writer = _writer(source, path, names, transform_context)
+    names = _names(chosen)
     index = {role: source.fields().lookupField(field) for role, field in chosen.items()}
+    writer = _writer(source, path, names, transform_context)
+    try:
+        written = _write_all(writer, source, index, feedback)
+        problem = writer.errorMessage() if writer.hasError() else ""
+    finally:
+        del writer  # closes the file, which is where a full disk shows
+    if not problem and not feedback.isCanceled():
+        made = QgsVectorLayer(path, "points", "ogr")
+        problem = "" if made.isValid() and made.featureCount() == written else "not all are there"
+        del made
+    if problem:
+        raise QgsProcessingException(_unwritten(path, problem))
+    return names
+
+
+def _write_all(writer, source, index, feedback):
+    """Write all points until the user or the disk says stop; return how many."""
     request = QgsFeatureRequest().setSubsetOfAttributes(sorted(set(index.values())))
-    total = max(source.featureCount(), 1)
+    total, written = source.featureCount(), 0
     for number, feature in enumerate(source.getFeatures(request)):
         if number % 1000 == 0:
             if feedback.isCanceled():
                 break
-            feedback.setProgress(100 * number / total)
-        if not _write(writer, feature, index):
+            if total > 0:  # some providers do not know
+                feedback.setProgress(min(100, 100 * number / total))
+        rows = _rows(feature, index)
+        if not writer.addFeatures(rows):
             break
-    _check(writer, path)
-    del writer  # closes the file
-    return names
+        written += len(rows)
+    return written
 
 
 def _names(chosen):
     """Return a column name for each role: the field's own unless GeoPackage has taken it."""
     names, taken = {}, set(RESERVED)
     for role, field in chosen.items():
-        name = field
+        name = field.strip() or role
         while name.lower() in taken:
             name += "_"
         taken.add(name.lower())
@@ -108,21 +124,19 @@ def _writer(source, path, names, transform_context):
     fields = QgsFields()
     for role, name in names.items():
         fields.append(_field(name, "Double" if role == "value" else "QString"))
-    crs = source.sourceCrs()
     writer = QgsVectorFileWriter.create(
-        path, fields, QgsWkbTypes.Type.Point, crs, transform_context, options
+        path, fields, QgsWkbTypes.Type.Point, source.sourceCrs(), transform_context, options
     )
-    _check(writer, path)
+    if writer.hasError():
+        raise QgsProcessingException(_unwritten(path, writer.errorMessage()))
     return writer
 
 
-def _check(writer, path):
-    """Refuse to go on where the disk is full or the folder cannot be written to."""
-    if writer.hasError():
-        raise QgsProcessingException(
-            f"The points could not be written to {path} ({writer.errorMessage()}); see that "
-            "there is room and that you may write there."
-        )
+def _unwritten(path, why):
+    return (
+        f"The points could not be written to {path} ({why}); see that there is room and that you "
+        "may write there."
+    )
 
 
 def _field(name, kind):
@@ -136,8 +150,8 @@ def _field(name, kind):
     return QgsField(name, getattr(QtCore.QVariant.Type, kind.lstrip("Q")))
 
 
-def _write(writer, feature, index):
-    """Write a feature once per part of its geometry, also where it has none; tell success."""
+def _rows(feature, index):
+    """Return a feature once per part of its geometry, also where it has none."""
     values = [_plain(role, feature.attribute(i)) for role, i in index.items()]
     rows = []
     for geometry in _parts(feature.geometry()):
@@ -145,7 +159,7 @@ def _write(writer, feature, index):
         row.setAttributes(values)
         row.setGeometry(geometry)
         rows.append(row)
-    return writer.addFeatures(rows)
+    return rows
 
 
 def _plain(role, value):

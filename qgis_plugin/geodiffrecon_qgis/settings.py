@@ -65,5 +65,5 @@ def foreign_prefix():
 
 def _must_exist(path):
     """Refuse what is not there; QGIS 3.44 would by itself also refuse a read-only Python."""
-    if path and not os.path.exists(os.path.expanduser(path)):
+    if path and not os.path.exists(engine.expanded(path)):
         raise ValueError(f"The engine {path} does not exist; correct the path.")

@@ -187,30 +187,41 @@ def test_doctor_says_plainly_what_is_wrong(tmp_path):
     assert f"Wrong: GDAL_DATA is '{tmp_path / 'nowhere'}'" in ended.out
 
 
-def cancelled_during(phase, *arguments):
-    """Return how a command ended that got SIGTERM at its first progress of a phase."""
+def by_signal(running):
+    running.send_signal(signal.SIGTERM)
+
+
+def by_closing_its_input(running):
+    running.stdin.close()
+    running.stdin = None
+
+
+def cancelled_during(phase, *arguments, how=by_signal):
+    """Return how a command ended that was cancelled at its first progress of a phase."""
     with subprocess.Popen(
         command(*arguments, "--progress", "json"),
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=surroundings(),
+        env=surroundings() | {"GEODIFFRECON_LIFELINE": "1"},
     ) as running:
         for line in running.stdout:
             event = json.loads(line)
             if event["event"] == "progress" and event["message"].startswith(phase):
-                running.send_signal(signal.SIGTERM)
+                how(running)
                 break
         rest, errors = running.communicate(timeout=60)
     events = [json.loads(line)["event"] for line in rest.splitlines()]
     return running.returncode, events, errors
 
 
-def test_a_cancelled_fit_leaves_nothing_behind(small, tmp_path):
+@pytest.mark.parametrize("how", [by_signal, by_closing_its_input])
+def test_a_cancelled_fit_leaves_nothing_behind(small, tmp_path, how):
     options = ["--factor", 4, "--aggregation", "mean", "--until", UNTIL]
     model = tmp_path / "new.gdr"
     code, events, errors = cancelled_during(
-        "mean completion", "fit", small.history, "--model", model, *options
+        "mean completion", "fit", small.history, "--model", model, *options, how=how
     )
     assert code == 130, errors
     assert events[-1] == "error"

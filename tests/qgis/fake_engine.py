@@ -22,6 +22,8 @@ def main():
             sys.exit(2)
         version = "0.0.9" if mode == "old" else "0.1.0"
         about = {"version": version, "protocol": 99 if mode == "newer" else 1}
+        if "FAKE_PROTOCOL" in os.environ:
+            about["protocol"] = json.loads(os.environ["FAKE_PROTOCOL"])
         print("something else 1.0" if mode == "other" else json.dumps(about))
         return
     if mode == "stubborn":
@@ -39,6 +41,22 @@ def main():
         print("Usage: geodiffrecon\nError: No such option: --new", file=sys.stderr)
         sys.exit(2)
     if mode == "silent":
+        return
+    if mode.startswith("orphan"):
+        child = subprocess.Popen(["sleep", "600"], start_new_session=mode.endswith("own"))
+        say(event="log", message=f"{child.pid}")
+        say(event="result", outputs=[])
+        return
+    if mode == "mute":
+        os.close(1)
+        os.close(2)
+        time.sleep(600)
+    if mode == "lifeline":
+        say(event="result", lifeline=os.environ["GEODIFFRECON_LIFELINE"])
+        return
+    if mode == "odd":
+        sys.stdout.buffer.write(b'{"event": 5}\n\xff\xfe\n' + b"[" * 100_000 + b"\n{}\n")
+        say(event="result", outputs=[])
         return
     if mode == "killed":
         os.kill(os.getpid(), signal.SIGKILL)

@@ -279,6 +279,21 @@ class TestRefusals:
         message = refusal("reconstruct", basics(december(), path, STD=str(path)))
         assert message.startswith("«Mean map» and «Error map (standard deviation)» would both be")
 
+    def test_an_output_in_place_of_an_input(self, engine_here, tmp_path):
+        options = core.QgsVectorFileWriter.SaveVectorOptions()
+        core.QgsVectorFileWriter.writeAsVectorFormatV3(
+            december(), str(tmp_path / "p.gpkg"), core.QgsCoordinateTransformContext(), options
+        )
+        points = core.QgsVectorLayer(str(tmp_path / "p.gpkg"), "p")
+        chosen = basics(points, tmp_path / "map.tif", NETCDF=str(tmp_path / "p.gpkg"))
+        assert "is read as «Points»" in refusal("reconstruct", chosen)
+        chosen = basics(points, tmp_path / "map.tif", NETCDF=f"{MODEL}/config.json")
+        assert "is read as «Model»" in refusal("reconstruct", chosen)
+        chosen = {"MODEL": MODEL, "HISTORY": str(SAMPLE / "truth.nc"), "VARIABLE": "pm25",
+                  "REPORT": f"{SAMPLE}/./truth.nc"}  # fmt: skip
+        assert "is read as «Fine maps" in refusal("evaluate", chosen)
+        del points
+
     @pytest.mark.parametrize(
         ("more", "sentence"),
         [({"EXCEED": "35"}, "choose the folder"), ({"SAMPLES": 8}, "kept in the NetCDF"),
@@ -328,7 +343,8 @@ class TestRefusals:
 
     @pytest.mark.parametrize(
         ("first", "last", "sentence"),
-        [("yesterday", "", "give a time such as"), ("2023-12-01", "", "both"),
+        [("yesterday", "", "give a time such as"), ("2023-13-45", "", "give a time such as"),
+         ("2023-12-01", "", "both"),
          ("2023-12-03", "2023-12-01", "later than")],
     )  # fmt: skip
     def test_a_period_that_is_none(self, engine_here, tmp_path, first, last, sentence):
@@ -342,6 +358,9 @@ class TestRefusals:
             ({"RESOLUTION": 0.00001}, "GB per time"),
             ({"RESOLUTION": 0.5, "CRS": "EPSG:32650"}, "GB per time"),
             ({"ROWS": 8}, "both coarse rows"),
+            ({"ROWS": 8, "RESOLUTION": 0.5}, "both coarse rows"),
+            ({"RESOLUTION": 1e-310}, "too small"),
+            ({"RESOLUTION": float("nan")}, "give a positive one"),
         ],
     )
     def test_a_grid_that_cannot_be(self, engine_here, tmp_path, grid, sentence):
@@ -389,6 +408,51 @@ def test_a_crs_that_only_this_qgis_has_a_number_for(engine_here, tmp_path):
     raster = core.QgsRasterLayer(f'NETCDF:"{found}":pm25', "cube")
     assert "Lambert_Azimuthal" in raster.crs().toWkt().replace(" ", "_")
     del raster
+
+
+def test_temporary_outputs_are_where_the_results_say(engine_here, tmp_path):
+    results = run("reconstruct", basics(december(), "TEMPORARY_OUTPUT", FOLDER="TEMPORARY_OUTPUT",
+                                        NETCDF="TEMPORARY_OUTPUT"))  # fmt: skip
+    assert set(results) == {"MEAN", "FOLDER", "NETCDF"}
+    assert all(os.path.exists(path) for path in results.values())
+    assert "pm25_std.tif" in os.listdir(results["FOLDER"])
+
+
+def test_layers_are_styled_however_their_path_is_written(engine_here, tmp_path):
+    path = f"{tmp_path}/./map.tif"
+    context = core.QgsProcessingContext()
+    target = core.QgsProcessingOutputLayerDefinition(path, core.QgsProject.instance())
+    run("reconstruct", basics(december(), path, MEAN=target), context=context)
+    assert context.layerToLoadOnCompletionDetails(path).postProcessor() is not None
+
+
+def test_a_field_whose_name_has_blanks_around_it(engine_here, tmp_path):
+    layer = december()
+    layer.startEditing()
+    layer.renameAttribute(layer.fields().lookupField("pm25"), "pm25 ")
+    layer.commitChanges()
+    assert run("reconstruct", basics(layer, tmp_path / "map.tif", VALUE="pm25 "))["MEAN"]
+
+
+def test_a_raster_whose_crs_is_set_on_its_layer(engine_here, tmp_path):
+    from osgeo import gdal
+
+    cube = {"INPUT": december(), "VALUE": "pm25", "TIME": "time", "FREQ": "1D", "ROWS": 8,
+            "COLS": 8, "CALENDAR_TZ": "Asia/Shanghai", **GRID,
+            "OUTPUT": str(tmp_path / "cube.nc")}  # fmt: skip
+    source = gdal.Open(f'NETCDF:"{run("bin", cube)["OUTPUT"]}":pm25')
+    path = str(tmp_path / "bare.tif")
+    made = gdal.Translate(path, source, format="GTiff")
+    made.SetProjection("")
+    for band, day in enumerate(("11-28", "11-29", "11-30", "12-01", "12-02", "12-03"), start=1):
+        made.GetRasterBand(band).SetDescription(f"pm25 2023-{day}")
+    del made, source
+    layer = core.QgsRasterLayer(path, "bare")
+    layer.setCrs(core.QgsCoordinateReferenceSystem("EPSG:4326"))
+    results = run("reconstructraster", {"INPUT": layer, "MODEL": MODEL, **DAYS,
+                                        "MEAN": str(tmp_path / "map.tif")})  # fmt: skip
+    assert os.path.exists(results["MEAN"])
+    del layer
 
 
 def test_train_use_and_evaluate_a_model_of_stations(engine_here, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import array
+import os
 import shutil
 
 import pytest
@@ -38,21 +40,25 @@ def project(qgis):
     project.clear()
 
 
-def arrive(project, folder, choice="continuous"):
+def arrive(project, folder, choice="continuous", statistics=("mean", "std"), days=DAYS):
     """Do what QGIS does when a run ends; return what was logged."""
-    from geodiffrecon_qgis.arrival import Arrival
+    from geodiffrecon_qgis.arrival import Arrival, Look
 
     context = core.QgsProcessingContext()
     context.setProject(project)
-    wanted = {str(folder / "mean.tif"): "mean", str(folder / "std.tif"): "std"}
+    wanted = {str(folder / f"{statistic}.tif"): statistic for statistic in statistics}
     details = core.QgsProcessingContext.LayerDetails
     for path, statistic in wanted.items():
         context.addLayerToLoadOnCompletion(path, details(f"pm25 {statistic}", project, ""))
-    Arrival("pm25", choice, wanted, DAYS).attach(context)
+    look = Look.of("pm25", choice, days, "µg/m³", {s: path for path, s in wanted.items()})
+    Arrival(look, wanted).attach(context)
     feedback = core.QgsProcessingFeedback(False)
     for path in sorted(wanted, reverse=True):
-        layer = core.QgsRasterLayer(path, f"pm25 {wanted[path]}")
-        project.addMapLayer(layer)
+        layer = core.QgsProcessingUtils.mapLayerFromString(path, context)  # as QGIS does
+        layer.setName(f"pm25 {wanted[path]}")
+        if layer.id() not in project.mapLayers():
+            project.addMapLayer(context.temporaryLayerStore().takeMapLayer(layer), False)
+        project.layerTreeRoot().insertLayer(0, layer)
         arrived = context.layerToLoadOnCompletionDetails(path)
         arrived.postProcessor().postProcessLayer(layer, context, feedback)
     return feedback.textLog()
@@ -129,4 +135,75 @@ def test_the_map_is_painted_where_data_are_and_blank_outside(project, maps, tmp_
     arrive(project, maps)
     layer = next(one for one in project.mapLayers().values() if "mean" in one.name())
     assert_painted(layer, tmp_path / "map.png")
+    del layer
+
+
+def values_of(project, statistic="mean"):
+    """Return the mean of each map of a statistic in the project, by its name."""
+    found = {}
+    for layer in project.mapLayers().values():
+        if statistic in layer.name():
+            (band,) = layer.renderer().usesBands()
+            block = layer.dataProvider().block(band, layer.extent(), 32, 32)
+            numbers = [block.value(row, column) for row in range(32) for column in range(32)]
+            found[layer.name()] = sum(numbers) / len(numbers)
+    return found
+
+
+def overwrite(path, factor, bands):
+    """Put another map with so many bands where one lies, as the plugin does."""
+    from osgeo import gdal
+
+    source = gdal.Open(str(path))
+    draft = path.with_suffix(".draft")
+    made = gdal.Translate(str(draft), source, bandList=list(range(1, bands + 1)), format="GTiff")
+    for band in range(1, bands + 1):
+        values = made.GetRasterBand(band).ReadRaster(buf_type=gdal.GDT_Float64)
+        numbers = array.array("d", values)
+        scaled = array.array("d", [factor * number for number in numbers])
+        made.GetRasterBand(band).WriteRaster(
+            0, 0, made.RasterXSize, made.RasterYSize, scaled.tobytes(), buf_type=gdal.GDT_Float64
+        )
+    del made, source
+    os.replace(draft, path)
+
+
+@pytest.mark.parametrize("bands", [3, 2])
+def test_a_second_run_onto_open_maps_shows_the_new_values(project, maps, tmp_path, bands):
+    for name in ("mean.tif", "std.tif"):
+        shutil.copy(maps / name, tmp_path / name)
+    arrive(project, tmp_path)
+    before = values_of(project)
+    overwrite(tmp_path / "mean.tif", 2, bands)
+    overwrite(tmp_path / "std.tif", 2, bands)
+    arrive(project, tmp_path, days=DAYS[:bands])
+    after = values_of(project)
+    assert after == pytest.approx({name: 2 * before[name] for name in sorted(before)[:bands]})
+    root = project.layerTreeRoot()
+    assert [node.name() for node in root.children()] == ["pm25"]
+    assert len(project.mapLayers()) == len(root.findLayers())
+
+
+def test_without_the_mean_the_first_map_is_visible(project, maps):
+    arrive(project, maps, statistics=("std",))
+    assert any(node.isVisible() for node in project.layerTreeRoot().findLayers())
+
+
+def test_bands_whose_times_are_unknown_are_said(project, maps):
+    assert "without known times" in arrive(project, maps, days=DAYS[:2])
+
+
+def test_quantiles_share_the_colours_of_the_mean_also_when_opened_again(qgis, maps, tmp_path):
+    from geodiffrecon_qgis.arrival import Look
+
+    files = {}
+    for statistic, source in (("mean", "mean.tif"), ("q95", "std.tif")):
+        files[statistic] = str(tmp_path / f"{statistic}.tif")
+        shutil.copy(maps / source, files[statistic])
+    look = Look.of("pm25", "continuous", DAYS, "", files)
+    assert look.spans["q95"] == look.spans["mean"]
+    look.save(files["q95"], "q95")
+    layer = core.QgsRasterLayer(files["q95"], "again")
+    function = layer.renderer().shader().rasterShaderFunction()
+    assert (function.minimumValue(), function.maximumValue()) == pytest.approx(look.spans["mean"])
     del layer

@@ -202,7 +202,8 @@ def test_the_style_beside_a_map_carries_its_times(three_days):
     from geodiffrecon_qgis import arrival, temporal
     from qgis.core import QgsRasterLayer
 
-    arrival.save_style(str(three_days), "mean", "continuous", DAYS)
+    path = str(three_days)
+    arrival.Look.of("map", "continuous", DAYS, "", {"mean": path}).save(path, "mean")
     layer = QgsRasterLayer(str(three_days), "again")
     if not temporal.per_band(layer):
         pytest.skip("this QGIS has one time per layer")

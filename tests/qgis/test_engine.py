@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import sys
+import tempfile
 import time
 
 import pytest
-from geodiffrecon_qgis import engine
+from geodiffrecon_qgis import child, engine
 
 
 @pytest.fixture(autouse=True)
@@ -24,9 +27,12 @@ def alive(pid):
 
 
 def run(fake, tmp_path, *, on_event=lambda event: None, is_canceled=lambda: False):
-    found = engine.Engine((str(fake),), "test")
-    return engine.run(
-        found, ["reconstruct"], on_event=on_event, is_canceled=is_canceled, folder=str(tmp_path)
+    return child.run(
+        [str(fake)],
+        ["reconstruct"],
+        on_event=on_event,
+        is_canceled=is_canceled,
+        folder=str(tmp_path),
     )
 
 
@@ -51,6 +57,13 @@ def test_a_venv_in_the_profile_is_found_last(tmp_path):
 def test_no_engine_says_where_to_name_one():
     with pytest.raises(engine.EngineError, match="Check engine prints the commands"):
         engine.find("", "", {"PATH": ""})
+
+
+def test_the_path_may_be_written_as_users_do(fake, monkeypatch):
+    monkeypatch.setenv("HOME", str(fake.parent.parent))
+    monkeypatch.setenv("PLACE", str(fake.parent))
+    for text in ("~/an engine/geodiffrecon", "$PLACE/geodiffrecon", f' "{fake}" ', str(fake)):
+        assert engine.find(text, "", {"PATH": ""}).command == (str(fake),)
 
 
 def test_a_setting_that_points_nowhere_is_said_not_skipped(fake):
@@ -119,6 +132,60 @@ def test_a_failure_is_one_sentence(fake, tmp_path, monkeypatch, mode, sentence):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("protocol", ["1", None, 1.5])
+def test_a_protocol_that_is_no_number_is_no_engine(fake, monkeypatch, protocol):
+    monkeypatch.setenv("FAKE_PROTOCOL", json.dumps(protocol))
+    with pytest.raises(engine.EngineError, match="is no geodiffrecon"):
+        engine.checked(engine.Engine((str(fake),), "test"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="groups of processes are POSIX")
+@pytest.mark.parametrize("mode", ["orphan", "orphan of its own"])
+def test_what_an_engine_leaves_behind_does_not_hold_the_run_up(fake, tmp_path, monkeypatch, mode):
+    monkeypatch.setenv("FAKE", mode)
+    pids, began = [], time.monotonic()
+
+    def hear(event):
+        if event["event"] == "log":
+            pids.append(int(event["message"]))
+
+    assert run(fake, tmp_path, on_event=hear)["outputs"] == []
+    assert time.monotonic() - began < 3
+    if mode == "orphan":
+        time.sleep(0.1)
+        assert not alive(pids[0])
+    else:
+        os.kill(pids[0], signal.SIGKILL)  # in a session of its own it is out of reach
+
+
+@pytest.mark.skipif(os.name == "nt", reason="groups of processes are POSIX")
+def test_an_engine_that_says_nothing_any_more_can_be_cancelled(fake, tmp_path, monkeypatch):
+    monkeypatch.setenv("FAKE", "mute")
+    began = time.monotonic()
+    with pytest.raises(child.Canceled):
+        run(fake, tmp_path, is_canceled=lambda: time.monotonic() - began > 1)
+    assert time.monotonic() - began < 3
+
+
+def test_an_engine_ends_with_the_program_that_started_it(fake, tmp_path, monkeypatch):
+    monkeypatch.setenv("FAKE", "lifeline")
+    assert run(fake, tmp_path)["lifeline"] == "1"
+
+
+def test_odd_lines_are_log_lines(fake, tmp_path, monkeypatch):
+    monkeypatch.setenv("FAKE", "odd")
+    events = []
+    assert run(fake, tmp_path, on_event=events.append)["outputs"] == []
+    assert {event["event"] for event in events} == {"log", "result"}
+
+
+def test_no_temporary_folder_is_one_sentence(monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", "/nonexistent")
+    with pytest.raises(engine.EngineError, match="No temporary folder can be made"):
+        with child.work_folder():
+            pass
+
+
 @pytest.mark.skipif(os.name == "nt", reason="groups of processes are POSIX")
 @pytest.mark.parametrize("mode", ["slow", "stubborn"])
 def test_cancel_takes_less_than_two_seconds_and_leaves_no_process(
@@ -133,18 +200,18 @@ def test_cancel_takes_less_than_two_seconds_and_leaves_no_process(
         if event["event"] == "progress":
             asked.append(time.monotonic())
 
-    with pytest.raises(engine.Canceled):
+    with pytest.raises(child.Canceled):
         run(fake, tmp_path, on_event=hear, is_canceled=lambda: len(asked) > 2)
     assert time.monotonic() - asked[2] < 2
     time.sleep(0.1)
     assert not any(alive(pid) for pid in pids)
-    assert not engine._running
+    assert not child._running
 
 
 def test_paths_of_qgis_leave_the_path_of_the_child(tmp_path):
     mine, other = tmp_path / "qgis" / "bin", tmp_path / "bin"
     environ = {"PATH": os.pathsep.join(map(str, (mine, other))), "PYTHONHOME": "x", "HOME": "h"}
-    clean = engine.clean_environment(environ, prefix=str(tmp_path / "qgis"))
+    clean = child.clean_environment(environ, prefix=str(tmp_path / "qgis"))
     assert clean["PATH"] == str(other)
     assert "PYTHONHOME" not in clean
     assert clean["HOME"] == "h"

@@ -3,10 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
-import tempfile
 
 from qgis.core import (
+    NULL,
+    QgsExpressionContext,
     QgsProcessing,
     QgsProcessingAlgorithm,
     QgsProcessingContext,
@@ -20,10 +23,11 @@ from qgis.core import (
     QgsProcessingParameterNumber,
     QgsProcessingParameterString,
     QgsProcessingUtils,
+    QgsProperty,
 )
 from qgis.PyQt.QtGui import QIcon
 
-from .. import checks, engine, outputs, points, settings, wording
+from .. import checks, child, engine, inputs, outputs, points, settings, wording
 
 ADVANCED = QgsProcessingParameterDefinition.Flag.FlagAdvanced
 ANY_FILE = "All files (*)"
@@ -113,22 +117,25 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
         try:
             found = settings.checked_engine()
             feedback.pushCommandInfo(_shown([*found.command, *arguments]))
-            result = engine.run(
-                found, arguments, on_event=listener.hear, is_canceled=feedback.isCanceled,
+            result = child.run(
+                found.command, arguments, on_event=listener.hear, is_canceled=feedback.isCanceled,
                 folder=folder, prefix=settings.foreign_prefix(),
             )  # fmt: skip
-        except engine.Canceled:
+        except child.Canceled:
             raise QgsProcessingException("Cancelled; nothing partial is left behind.") from None
         except engine.EngineError as error:
             raise QgsProcessingException(wording.of_dialog(str(error), self._titles())) from None
         feedback.setProgress(100)
         return result
 
-    def publish(self, moves, feedback):
-        """Move finished files to their places; nothing is moved after a cancel."""
+    def publish(self, moves, parameters, context, feedback):
+        """Move finished files to their places; nothing is moved after a cancel, or onto inputs."""
         if feedback.isCanceled():
             raise QgsProcessingException("Cancelled; nothing partial is left behind.")
         try:
+            read = inputs.files_of(self, parameters, context)
+            for _, target in moves:
+                outputs.check_spared(target, read)
             outputs.publish(moves)
         except outputs.OutputError as error:
             raise QgsProcessingException(str(error)) from None
@@ -159,12 +166,16 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
             return "The point layer cannot be read; choose another one."
         if source.featureCount() == 0:
             return "The point layer has no points, or none passes its filter or selection."
-        names = {role: self.text(parameters, role.upper(), context) for role in ("value", "time")}
+        names = {
+            role: self.parameterAsString(parameters, role.upper(), context)
+            for role in ("value", "time", "station")
+            if self._has(role.upper())
+        }
         problem = checks.crs_of(source, "The point layer")
         problem = problem or checks.time_field(source, names["time"])
         if value:
             problem = problem or checks.field(source, names["value"], "value")
-        station = self.text(parameters, "STATION", context) if self._has("STATION") else ""
+        station = names.get("station")
         return problem or (checks.field(source, station, "station") if station else "")
 
     def text(self, parameters, name, context):
@@ -187,8 +198,11 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
         return [part for path in files if path for part in ("--external", os.path.abspath(path))]
 
     def given(self, parameters, name):
-        """Tell whether an optional number was given."""
-        return parameters.get(name) not in (None, "")
+        """Tell whether an optional parameter was given."""
+        value = parameters.get(name)
+        if isinstance(value, QgsProperty):  # of the model designer; it may come to nothing
+            value, _ = value.value(QgsExpressionContext())
+        return value not in (None, "", NULL)
 
     def _has(self, name):
         return self.parameterDefinition(name) is not None
@@ -200,6 +214,7 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
     def _check_outputs(self, parameters, context):
         """Raise OutputError if an output cannot be written, or two go to the same place."""
         titles, seen = self._titles(), {}
+        read = inputs.files_of(self, parameters, context)
         for name in self.FILES:
             if not self.given(parameters, name):
                 continue
@@ -208,6 +223,7 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
                 continue
             if self.parameterDefinition(name).type() == "rasterDestination":
                 outputs.check_suffix(path, (".tif", ".tiff"))
+            outputs.check_spared(path, read)
             outputs.check_writable(path)
             other = seen.setdefault(os.path.normcase(os.path.abspath(path)), name)
             if other != name:
@@ -236,14 +252,21 @@ class Listener:
             if message != self.step:
                 self.step = message
                 self.feedback.setProgressText(message[:1].upper() + message[1:])
-            self.feedback.setProgress(float(event.get("value", 0)))
+            value = event.get("value")
+            if isinstance(value, (int, float)) and math.isfinite(value):
+                self.feedback.setProgress(min(100.0, max(0.0, value)))
         elif kind == "log" and message:
             self.feedback.pushInfo(message)
 
 
+@contextlib.contextmanager
 def work_folder():
-    """Return a folder that is removed with all in it when its block ends."""
-    return tempfile.TemporaryDirectory(prefix="geodiffrecon-")
+    """Yield a folder that is removed with all in it when the block ends."""
+    try:
+        with child.work_folder() as folder:
+            yield folder
+    except engine.EngineError as error:
+        raise QgsProcessingException(str(error)) from None
 
 
 def is_temporary(path):
@@ -292,7 +315,7 @@ def station_field(algorithm, card, parameters, context):
     """Return the field of station names: the chosen one, or that which the model knows."""
     if not card.of_stations:
         return ""
-    chosen = algorithm.text(parameters, "STATION", context)
+    chosen = algorithm.parameterAsString(parameters, "STATION", context)
     usual = card.columns.get("station", "")
     fields = algorithm.parameterAsSource(parameters, "INPUT", context).fields()
     return chosen or (usual if usual and fields.lookupField(usual) >= 0 else "")

@@ -164,7 +164,12 @@ class Evaluate(EngineAlgorithm):
                 path = self.parameterAsFileOutput(parameters, name, context)
                 if path:
                     results[name] = os.path.abspath(path)
-            self.publish([(made[name], path) for name, path in results.items()], feedback)
+            self.publish(
+                [(made[name], path) for name, path in results.items()],
+                parameters,
+                context,
+                feedback,
+            )
         return results
 
     def _request(self, parameters, context, folder, feedback):

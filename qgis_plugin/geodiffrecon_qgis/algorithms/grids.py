@@ -50,7 +50,8 @@ def grid_problem(algorithm, parameters, context):
     """Return what is wrong with the grid: units, cells, memory."""
     crs, extent = _place(algorithm, parameters, context)
     shape, resolution = _cells(algorithm, parameters, context)
-    if (shape is None) == (resolution is None):
+    halves = [algorithm.given(parameters, name) for name in ("ROWS", "COLS")]
+    if (shape is None) == (resolution is None) or halves[0] != halves[1]:
         return "Give the size of a coarse cell, or both coarse rows and coarse columns."
     factor = algorithm.parameterAsInt(parameters, "FACTOR", context)
     return checks.size(extent, crs, shape, resolution, factor)

@@ -115,7 +115,8 @@ class Reconstruction(EngineAlgorithm):
 
     def map(self, observations, options, parameters, context, feedback, folder):
         """Run the engine on observations and bring its maps where the user wants them."""
-        formats = "geotiff,netcdf" if parameters.get("NETCDF") else "geotiff"
+        wanted = self._wanted(parameters, context)
+        formats = "geotiff,netcdf" if wanted.get("NETCDF") else "geotiff"
         result = self.work(
             ["reconstruct", observations, "--model", self.file(parameters, "MODEL", context),
              "--out", os.path.join(folder, "maps"), "--format", formats,
@@ -125,17 +126,39 @@ class Reconstruction(EngineAlgorithm):
         for key in ("points_used", "points_outside", "points_missing"):
             if key in result:
                 feedback.pushInfo(f"{key.replace('_', ' ').capitalize()}: {result[key]}")
-        made = _single_files(result)
-        targets = self._targets(parameters, context, made)
-        copies = self._copies(parameters, context, made)
+        made = _files_of(result)
+        targets = {wanted[n]: s for n, s in STATISTICS.items() if s in made and wanted.get(n)}
+        copies = {os.path.join(wanted["FOLDER"], os.path.basename(path)): statistic
+                  for statistic, path in made.items() if wanted["FOLDER"]}  # fmt: skip
         moves = [(made[statistic], path) for path, statistic in (targets | copies).items()]
-        if parameters.get("NETCDF"):
-            netcdf = self.parameterAsFileOutput(parameters, "NETCDF", context)
-            moves.append((result["netcdf"], os.path.abspath(netcdf)))
-        self.publish(moves, feedback)
-        self._dress(targets | copies, result, parameters, context, feedback)
-        self._hand_over(targets, result, parameters, context, feedback)
-        return self._results(parameters, context, targets)
+        moves += [(result["netcdf"], wanted["NETCDF"])] if wanted["NETCDF"] else []
+        try:
+            look = self._look(result, made, parameters, context)
+        except Exception as error:
+            look = None
+            feedback.pushInfo(f"The maps get no style ({error}); their data are complete.")
+        self.publish(moves, parameters, context, feedback)
+        if look is not None:
+            _save_styles(look, targets | copies, feedback)
+            self._hand_over(look, targets, result, context, feedback)
+        return {name: path for name, path in wanted.items() if path}
+
+    def _wanted(self, parameters, context):
+        """Return where each output goes, as QGIS writes it; empty where it is not wanted.
+
+        Each is asked for once: a temporary one has another path every time.
+        """
+        wanted = {n: self.parameterAsOutputLayer(parameters, n, context) for n in STATISTICS}
+        texts = {"FOLDER": self.parameterAsString, "NETCDF": self.parameterAsFileOutput}
+        for name, as_text in texts.items():
+            given = self.given(parameters, name)
+            wanted[name] = as_text(parameters, name, context) if given else ""
+        return {name: path or "" for name, path in wanted.items()}
+
+    def _look(self, result, made, parameters, context):
+        choice = STYLES[self.parameterAsEnumString(parameters, "STYLE", context)]
+        units = str(result.get("units") or "").replace("ug m-3", "µg/m³")
+        return arrival.Look.of(result["variable"], choice, result["intervals"], units, made)
 
     def _options(self, parameters, context):
         options = ["--seed", str(self.parameterAsInt(parameters, "SEED", context))]
@@ -158,37 +181,7 @@ class Reconstruction(EngineAlgorithm):
     def _limits(self, parameters, context):
         return re.findall(r"[^\s,;]+", self.text(parameters, "EXCEED", context))
 
-    def _targets(self, parameters, context, made):
-        """Return the statistic of each path that is wanted and was made."""
-        targets = {}
-        for name, statistic in STATISTICS.items():
-            path = self.parameterAsOutputLayer(parameters, name, context)
-            if path and statistic in made:
-                targets[os.path.abspath(path)] = statistic
-        return targets
-
-    def _copies(self, parameters, context, made):
-        """Return the statistic of each path in the folder of all statistics."""
-        if not parameters.get("FOLDER"):
-            return {}
-        folder = os.path.abspath(self.parameterAsString(parameters, "FOLDER", context))
-        return {os.path.join(folder, os.path.basename(path)): s for s, path in made.items()}
-
-    def _style(self, parameters, context):
-        return STYLES[self.parameterAsEnumString(parameters, "STYLE", context)]
-
-    def _dress(self, paths, result, parameters, context, feedback):
-        """Write a style beside each map that stays; a failure costs no data."""
-        choice = self._style(parameters, context)
-        for path, statistic in paths.items():
-            if is_temporary(path):
-                continue
-            try:
-                arrival.save_style(path, statistic, choice, result["intervals"])
-            except Exception as error:
-                feedback.pushInfo(f"No style beside {path} ({error}); its data are complete.")
-
-    def _hand_over(self, targets, result, parameters, context, feedback):
+    def _hand_over(self, look, targets, result, context, feedback):
         """Have the maps that QGIS will load styled and grouped when they arrive."""
         loaded = {p: s for p, s in targets.items() if context.willLoadLayerOnCompletion(p)}
         if not loaded:
@@ -197,35 +190,43 @@ class Reconstruction(EngineAlgorithm):
             details = context.layerToLoadOnCompletionDetails(path)
             if details.name in TITLES.values():
                 details.name = f"{result['variable']} {statistic}"
-        arrival.Arrival(
-            result["variable"], self._style(parameters, context), loaded, result["intervals"],
-            result["units"].replace("ug m-3", "µg/m³"),
-        ).attach(context)  # fmt: skip
+        arrival.Arrival(look, loaded).attach(context)
         feedback.pushInfo(
             "The layers have times: open the temporal controller (clock), Set to Full Range, play."
         )
 
-    def _results(self, parameters, context, targets):
-        results = {}
-        for name, statistic in STATISTICS.items():
-            path = next((path for path, made in targets.items() if made == statistic), None)
-            if path:
-                results[name] = path
-        for name in ("FOLDER", "NETCDF"):
-            if parameters.get(name):
-                results[name] = self.parameterAsString(parameters, name, context)
-        return results
+
+def _save_styles(look, paths, feedback):
+    """Write a style beside each map that stays; a failure costs no data."""
+    for path, statistic in paths.items():
+        if is_temporary(path):
+            continue
+        try:
+            look.save(path, statistic)
+        except Exception as error:
+            feedback.pushInfo(f"No style beside {path} ({error}); its data are complete.")
 
 
-def _single_files(result):
-    """Return the one file of each statistic."""
-    maps = result["maps"]
+def _files_of(result):
+    """Return the one file of each statistic.
+
+    Raises
+    ------
+    QgsProcessingException
+        If there are too many times for one, or the result is not what this plugin knows.
+    """
+    maps = result.get("maps")
+    whole = isinstance(maps, dict) and all(isinstance(files, list) for files in maps.values())
+    if not whole or not maps.get("mean") or not isinstance(result.get("intervals"), list):
+        raise QgsProcessingException(
+            "The engine made no mean map; plugin and engine may not fit together, so update both."
+        )
     if any(len(files) > 1 for files in maps.values()):
         raise QgsProcessingException(
             f"{result['times']} times are more than the {MOST_BANDS} bands of a GeoTIFF; give "
             "a first and a last time, or several shorter periods."
         )
-    return {statistic: files[0] for statistic, files in maps.items()}
+    return {statistic: files[0] for statistic, files in maps.items() if files}
 
 
 def _is_number(text):

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import re
 
-from qgis.core import QgsProcessingParameterRasterLayer
+from qgis.core import QgsProcessingParameterRasterLayer, QgsRasterLayer
 
 from .. import checks, models
 from .base import add_model, work_folder
@@ -57,6 +57,9 @@ class ReconstructRaster(Reconstruction):
         layer = self.parameterAsRasterLayer(parameters, "INPUT", context)
         path, variable = source_of(layer.source())
         options = ["--value", variable] if variable else []
+        known = QgsRasterLayer(layer.source(), "as the file says").crs()
+        if layer.crs().isValid() and not known.isValid():
+            options += ["--crs", checks.crs_text(layer.crs())]
         with work_folder() as folder:
             return self.map(os.path.abspath(path), options, parameters, context, feedback, folder)
 

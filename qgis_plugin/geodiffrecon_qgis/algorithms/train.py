@@ -165,9 +165,8 @@ class Train(EngineAlgorithm):
                 options += self._point_options(parameters, context, columns)
             self.work(["fit", history, "--model", made, *options], folder, feedback)
             files = os.listdir(made)
-            self.publish(
-                [(os.path.join(made, n), os.path.join(target, n)) for n in files], feedback
-            )
+            moves = [(os.path.join(made, name), os.path.join(target, name)) for name in files]
+            self.publish(moves, parameters, context, feedback)
         feedback.pushInfo(f"The model is {target}.")
         return {"MODEL": target}
 
