@@ -96,7 +96,7 @@ def write_geotiff(
         If the folder cannot be written to, or no file can have `max_bands`.
     """
     stack = _stack(maps)
-    planned = _planned(maps, stack, split_time=split_time, max_bands=max_bands)
+    planned = _plan(maps, stack, split_time=split_time, max_bands=max_bands)
     with whole_files(out_dir) as draft:
         for done, file in enumerate(planned):
             progress(done, len(planned), "writing GeoTIFF")
@@ -127,23 +127,21 @@ def geotiff_names(
         As `write_geotiff`.
     """
     names: dict[str, list[str]] = {}
-    for file in _planned(maps, _stack(maps), split_time=split_time, max_bands=max_bands):
+    for file in _plan(maps, _stack(maps), split_time=split_time, max_bands=max_bands):
         names.setdefault(file.statistic, []).append(file.name)
     return names
 
 
-def check_bands(max_bands: int) -> None:
-    """Raise InvalidParameter if a GeoTIFF cannot have as many bands."""
+def check_bands(max_bands: int, *, called: str = "max_bands") -> None:
+    """Raise InvalidParameter if a GeoTIFF cannot have as many bands; `called` names the limit."""
     if not 1 <= max_bands <= MOST_BANDS:
         raise InvalidParameter(
-            f"--max-bands is {max_bands}, but a GeoTIFF has 1 to {MOST_BANDS} bands; give a "
+            f"{called} is {max_bands}, but a GeoTIFF has 1 to {MOST_BANDS} bands; give a "
             f"number of these, such as {MAX_BANDS}."
         )
 
 
-def _planned(
-    maps: xr.Dataset, stack: _Stack, *, split_time: bool, max_bands: int
-) -> list[_Planned]:
+def _plan(maps: xr.Dataset, stack: _Stack, *, split_time: bool, max_bands: int) -> list[_Planned]:
     """Return the files of `maps`, statistic by statistic in time order."""
     check_bands(max_bands)
     main = "mean" if maps.attrs["aggregation"] == "mean" or _is_map(maps) else "sum"

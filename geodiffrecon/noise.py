@@ -84,11 +84,14 @@ def steps_since_epoch(times: NDArray[np.datetime64], step_ns: int) -> NDArray[np
 
 
 def calendar_numbers(times: NDArray[np.datetime64], step: TimeStep) -> NDArray[np.int64]:
-    """Return the absolute number (T,) of the steps that hold UTC `times`.
+    """Return the absolute number (T,) of the steps that start at UTC `times`.
 
-    Days and months are counted as the calendar counts them: where a clock change makes a day
-    longer or shorter, neighbours still have neighbouring numbers. Elsewhere these are the numbers
-    of `steps_since_epoch`, so that the same seed makes the same noise.
+    Days, weeks and months are counted as the calendar counts them: where a clock change makes a
+    day longer or shorter, neighbours still have neighbouring numbers, whether their days are cut
+    at midnight of the zone, in UTC or at another fixed hour. Steps of a fixed length, and days
+    and weeks in UTC or in a zone whose clock never changed, have the numbers of
+    `steps_since_epoch`; months are numbered by themselves, and days of a zone that was on the
+    other side of UTC in 1970 (London, which was ahead of it then) are one off.
 
     Examples
     --------
@@ -97,7 +100,7 @@ def calendar_numbers(times: NDArray[np.datetime64], step: TimeStep) -> NDArray[n
     >>> np.diff(calendar_numbers(times, TimeStep.parse("1D", tz="Europe/London"))).tolist()
     [1, 1]
     """
-    numbers = step.number(times)
+    numbers = step.steady(times)
     if step.unit != "day":
         return numbers
     return numbers + steps_since_epoch(step.start(np.zeros(1, np.int64)), step.count * DAY_NS)[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import cache, reduce
 from math import gcd
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -129,6 +129,19 @@ class TimeStep:
             return (stamps - self.offset) // (self.count * DAY_NS)
         return (local.astype("datetime64[M]").astype(np.int64) - self.offset) // self.count
 
+    def steady(self, times: Times) -> NDArray[np.int64]:
+        """Return the numbers (T,) of intervals that start at `times`, wherever a day is cut.
+
+        Equal to `number` where days start at midnight of the zone. Others, such as days in UTC,
+        would come to have the same number twice where a clock change takes their start past
+        midnight; here the clock stays as far ahead as it ever is in the zone, so that midnights
+        stay on their own day and a fixed hour stays on its side of midnight.
+        """
+        if self.unit == "fixed":
+            return self.number(times)
+        ahead = times.astype("datetime64[ns]").astype(np.int64) + _farthest_ahead(self.tz)
+        return replace(self, tz="UTC").number(ahead.astype("datetime64[ns]"))
+
     def start(self, numbers: NDArray[np.int64]) -> Times:
         """Return the UTC start of each interval in `numbers`, datetime64[ns]."""
         if self.unit == "fixed":
@@ -173,6 +186,14 @@ class TimeStep:
             return times.astype("datetime64[ns]")
         index = pd.DatetimeIndex(times).tz_localize("UTC").tz_convert(self.tz)
         return index.tz_localize(None).to_numpy().astype("datetime64[ns]")
+
+
+@cache
+def _farthest_ahead(tz: str) -> int:
+    """Return the largest offset of a zone from UTC since 1970, in nanoseconds."""
+    days = np.arange("1970-01-01", "2038-01-01", dtype="datetime64[D]").astype("datetime64[ns]")
+    local = TimeStep("day", 1, 0, "1D", tz)._local(days)
+    return int((local - days).astype(np.int64).max())
 
 
 def _from_offset(offset: Any, freq: str, tz: str) -> TimeStep:

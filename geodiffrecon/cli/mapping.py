@@ -267,7 +267,7 @@ def _files(out: Path, formats: str, split_time: bool, max_bands: int | None) -> 
 
     bands = MAX_BANDS if max_bands is None else max_bands
     files = Files(out, _formats(formats), split_time, bands)
-    check_bands(bands)
+    check_bands(bands, called="--max-bands")
     _check_folder(out)
     return files
 

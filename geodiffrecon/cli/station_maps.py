@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import InvalidParameter, InvalidTime, NoObservations
 from .inputs import external_features, holds_points
-from .stations import columns_of, inspected, read_cells, read_stations
+from .stations import columns_of, inspected, read_cells, read_stations, say_device
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,6 +103,7 @@ def map_stations(run: Session, path: Path, model: StationDiffRecon, order: Order
     from ..stations.state import StationState
 
     check_thresholds(order.exceed, model)
+    say_device(model, run.log)
     owner = owner_of(model)
     state = StationState(owner)
     if order.state is not None:
@@ -110,6 +111,8 @@ def map_stations(run: Session, path: Path, model: StationDiffRecon, order: Order
     opened = open_stations(run, path, model, order.given, order.time)
     own = opened.network
     first, last = period(own, owner.step, order.time)
+    if not holds_points(path):
+        check_holes(path, own, model, (first, last))
     network = state.joined(own, first, last, model.history)
     times = owner.step.start(np.arange(first, last + 1))
     _say_empty(network, times, run.log)
@@ -168,6 +171,27 @@ def period(
             f"{iso(network.times[0])} to {iso(network.times[-1])}, so give other times."
         )
     return first, last
+
+
+def check_holes(
+    path: Path, network: StationNetwork, model: StationDiffRecon, steps: tuple[int, int]
+) -> None:
+    """Refuse cells of a cube that are all known from the first to the last of `steps`.
+
+    Raises
+    ------
+    InvalidParameter
+        If there is nothing to reconstruct.
+    """
+    numbers = owner_of(model).step.number(network.times)
+    asked = (numbers >= steps[0]) & (numbers <= steps[1])
+    cells = math.prod(model.grid.fine_shape)
+    if len(network.names) == cells and np.isfinite(network.values[asked]).all():
+        raise InvalidParameter(
+            f"{path.name} is complete, each of its {cells} fine cells has a value at every step "
+            "that is asked for, so there is nothing to reconstruct; give stations or maps with "
+            "holes."
+        )
 
 
 def check_thresholds(exceed: tuple[float, ...], model: StationDiffRecon) -> None:
@@ -234,6 +258,7 @@ def evaluate_model(
     from ..stations.quality import cleaned
     from ..stations.trial import evaluate_stations
 
+    say_device(model, run.log)
     opened = open_stations(run, path, model, given)
     network, _ = cleaned(opened.network, model.kind)  # as the model cleans what it learns from
     features = external_features(external, model.calendar_tz, run.log)

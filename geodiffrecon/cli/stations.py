@@ -83,6 +83,7 @@ def fit_points(
             f"{path.name} holds points: give their time step with --freq, such as --freq 1h."
         )
     estimator = StationDiffRecon(preset=recipe.preset, seed=recipe.seed, device=recipe.device)
+    say_device(estimator, run.log)
     table = read_points(
         path, value=columns.value, time=columns.time, tz=columns.tz, x=columns.x, y=columns.y,
         crs=columns.crs, station=columns.station,
@@ -98,6 +99,21 @@ def fit_points(
     _fit(run, estimator, table, grid, sampling.freq, zone, recipe, columns.value,
          columns=columns, label=sampling.label)  # fmt: skip
     return estimator, findings
+
+
+def say_device(model: StationDiffRecon, log: Callable[[str], None]) -> None:
+    """Say that a GPU that is asked for is not used.
+
+    Raises
+    ------
+    InvalidParameter
+        If there is none.
+    """
+    from ..device import torch_device
+
+    torch_device(model.device)
+    if model.device == "cuda":
+        log("The networks of a station model are small and run on the processor, not on cuda.")
 
 
 def few_cells(cube: xr.Dataset) -> bool:
@@ -122,6 +138,7 @@ def fit_cells(run: Session, cube: xr.Dataset, recipe: Recipe) -> StationDiffReco
         "a station at its centre."
     )
     estimator = StationDiffRecon(preset=recipe.preset, seed=recipe.seed, device=recipe.device)
+    say_device(estimator, run.log)
     _fit(run, estimator, network, grid, network.freq, network.calendar_tz, recipe, network.value)
     return estimator
 
@@ -208,9 +225,8 @@ def read_cells(path: Path, model: StationDiffRecon, variable: str, run: Session)
     Raises
     ------
     InvalidParameter
-        If the cube is a coarse one, or no cell of it is ever missing.
+        If the cube is a coarse one.
     """
-    from ..cube import observed
     from ..history import open_cube
     from ..stations.network import StationNetwork
     from .inputs import open_on_grid
@@ -235,12 +251,6 @@ def read_cells(path: Path, model: StationDiffRecon, variable: str, run: Session)
         raise InvalidParameter(
             f"{path.name} is a coarse cube, but {model.value} has a model of stations, which reads "
             "points or fine cells; give the points, or a model fitted to fine maps."
-        )
-    seen = observed(cube)
-    if seen.all():
-        raise InvalidParameter(
-            f"{path.name} is complete, each of its {seen[0].size} fine cells has a value at every "
-            "step, so there is nothing to reconstruct; give stations or maps with holes."
         )
     return replace(StationNetwork.of_cube(cube), value=model.value)
 

@@ -171,10 +171,10 @@ class StationFitting:
 
     def _layers(self, usual: Usual, kriging: StationKriging) -> StationLayers:
         around = Surroundings.of(kriging, usual.readings, self.settings.neighbours)
+        step = TimeStep.parse(self.network.freq, tz=self.network.calendar_tz)
         return StationLayers(
-            self.power, usual.climate, usual.place, around, reach_km=self._reach(),
+            self.power, usual.climate, usual.place, around, step, reach_km=self._reach(),
             waves=self.settings.fields, chain=self.settings.chain,
-            step=TimeStep.parse(self.network.freq, tz=self.network.calendar_tz),
         )  # fmt: skip
 
     def _hidden(self, layers: StationLayers, readings: Readings, *, tokens: bool) -> Hidden:

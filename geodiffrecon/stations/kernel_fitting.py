@@ -79,12 +79,18 @@ class KernelFit:
         rng = np.random.default_rng([self.seed, len(lags)])
         optimiser = torch.optim.Adam([p for p in kernel.parameters() if p.requires_grad], lr=RATE)
         for step in range(self.steps):
-            part = np.sort(rng.choice(usable, min(self.frames, len(usable)), replace=False))
-            loss = self._loss(kriging, readings, part)
+            chosen = np.sort(rng.choice(usable, min(self.frames, len(usable)), replace=False))
+            parts = kriging.parts(chosen, len(readings.km))
             optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            weight = 1 / self._size(readings, chosen)
+            for number, part in enumerate(parts):
+                # Gradients add up over parts: all frames at once would take gigabytes, and be
+                # deaf to a request to stop.
+                loss = weight * self._loss(kriging, readings, part)
+                loss.backward()  # type: ignore[no-untyped-call]
+                done = step * len(parts) + number + 1
+                progress(done, self.steps * len(parts), f"covariance over {len(lags)} steps")
             optimiser.step()
-            progress(step + 1, self.steps, f"covariance over {len(lags)} steps")
         kernel.requires_grad_(False)
         return kriging
 
@@ -96,14 +102,19 @@ class KernelFit:
         readings = self._thinned(readings)
         rows = [
             _frame_means(*self._scores(kriging, readings, part))
-            for part in np.array_split(frames, max(1, len(frames) // self.frames))
+            for part in kriging.parts(frames, len(readings.km))
         ]
         return np.concatenate(rows)
 
+    def _size(self, readings: Readings, frames: NDArray[np.int64]) -> float:
+        """Return by what the sum of the scores of `frames` is divided: number times usual size."""
+        usual = float(np.nanstd(self.power.inverse(_raw(readings, frames))))
+        return float(_known(readings, frames).sum()) * max(usual, 1e-9)
+
     def _loss(self, kriging: StationKriging, readings: Readings, part: NDArray[np.int64]) -> Tensor:
+        """Return the sum of the scores of some frames."""
         scores, known = self._scores(kriging, readings, part)
-        usual = np.nanstd(self.power.inverse(_raw(readings, part)))
-        return scores[known].mean() / max(float(usual), 1e-9)
+        return scores[known].sum()
 
     def _scores(
         self, kriging: StationKriging, readings: Readings, part: NDArray[np.int64]
@@ -112,7 +123,7 @@ class KernelFit:
         window = kriging.window(readings.anomalies, readings.km, part, readings.sky.way)
         mean, spread = kriging.leave_one_out(window)
         z = torch.as_tensor(_raw(readings, part))
-        known = torch.isfinite(z) & (window.seen[:, : z.shape[1]].sum(1, keepdim=True) > 1)
+        known = torch.as_tensor(_known(readings, part))
         back = torch.as_tensor(readings.expected + readings.centre[part][:, None])
         truth = self.power.inverse(z.nan_to_num())
         flat = crps_of(truth.flatten(), (mean + back).flatten(), spread.flatten(), self.power)
@@ -132,6 +143,12 @@ class KernelFit:
 def _raw(readings: Readings, part: NDArray[np.int64]) -> Array:
     """Return transformed readings (m, S) of `part`; NaN where missing."""
     return readings.anomalies[part] + readings.lasting + readings.centre[part][:, None]
+
+
+def _known(readings: Readings, frames: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which stations (m, S) have a reading that others can be compared with."""
+    seen = np.isfinite(_raw(readings, frames))
+    return np.asarray(seen & (seen.sum(axis=1, keepdims=True) > 1))
 
 
 def _frame_means(scores: Tensor, known: Tensor) -> Array:

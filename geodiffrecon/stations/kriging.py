@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 CELLS = 4_000_000  # numbers of one covariance that are held at once
+PAIRS = 1_000_000  # of readings, for each of which a fit holds some numbers at once
 WORK = 5e9  # of cubes of sizes that are inverted in one call, which no signal interrupts
 LEAST_VARIANCE = 1e-6
 
@@ -112,6 +113,32 @@ class StationKriging:
             done += len(part)
             progress(done, len(frames), "kriging")
         mean, spread = (torch.cat(arrays).numpy() for arrays in zip(*found, strict=True))
+        return mean, spread
+
+    def parts(self, frames: NDArray[np.int64], stations: int) -> list[NDArray[np.int64]]:
+        """Return `frames` in parts of about `PAIRS` pairs of readings, one frame at least."""
+        most = max(1, PAIRS // (len(self.lags) * stations) ** 2)
+        return np.array_split(frames, max(1, -(-len(frames) // most)))
+
+    @torch.no_grad()
+    def left_out(
+        self,
+        anomalies: Array,
+        km: Array,
+        frames: NDArray[np.int64],
+        way: Array | None,
+        progress: Progress = silent,
+    ) -> tuple[Tensor, Tensor]:
+        """Return what `leave_one_out` says of `frames` (n,), a part of them at a time.
+
+        Parameters are those of `window`.
+        """
+        found, done = [], 0
+        for part in self.parts(frames, len(km)):
+            found.append(self.leave_one_out(self.window(anomalies, km, part, way)))
+            done += len(part)
+            progress(done, len(frames), "kriging")
+        mean, spread = (torch.cat(arrays) for arrays in zip(*found, strict=True))
         return mean, spread
 
     def leave_one_out(self, window: Window) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,6 @@ from ..diffusion import Diffusion
 from ..progress import Progress, silent
 from ..samplers import ddim
 from ..schedule import noise_levels
-from ..steps import TimeStep
 from .chance import SpotNoise
 from .forecast import LEVELS, Power, SiteForecast, standard_cdf, standard_quantile
 from .memory import ErrorMemory
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..networks.points import PointDenoiser, PointFormer
+    from ..steps import TimeStep
     from .climate import Climate, PlaceEffect
     from .network import StationNetwork
     from .sky import Sky
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 NOISE_LEVELS = 50
 BATCH = 65_536  # spots that a network reads at once
 TILE = 8192  # sites that are mapped together
-HOUR = TimeStep.parse("1h")
 
 
 @dataclass(frozen=True)
@@ -53,6 +52,8 @@ class StationLayers:
         Lasting effect of places.
     around : Surroundings
         Kriging, and how spots are described.
+    step : TimeStep
+        Of the readings; draws are addressed by its numbers.
     local : LocalSpread
         Of the kriging spread.
     members : list of PointFormer
@@ -69,14 +70,13 @@ class StationLayers:
         Farther from the nearest station that reported, stated errors were never checked.
     waves, chain : int
         Waves of random fields, and network calls per draw.
-    step : TimeStep
-        Of the readings; draws are addressed by its numbers.
     """
 
     power: Power
     climate: Climate
     place: PlaceEffect
     around: Surroundings
+    step: TimeStep
     local: LocalSpread = field(default_factory=LocalSpread)
     members: list[PointFormer] = field(default_factory=list)
     denoiser: PointDenoiser | None = None
@@ -86,7 +86,6 @@ class StationLayers:
     reach_km: float = np.inf
     waves: int = 256
     chain: int = 8
-    step: TimeStep = HOUR
 
     @property
     def history(self) -> int:
@@ -199,14 +198,19 @@ class StationLayers:
         first = int(frames[0]) - self.recent.steps + 1
         rows = np.arange(max(first, 0), int(frames[-1]) + 1)
         shape = (int(frames[-1]) + 1 - first, len(readings.km))
-        errors, size = np.full(shape, np.nan), np.zeros(shape)
-        for part, cases in self.around.of_stations(readings, rows, tokens=False):
+        errors, size, total = np.full(shape, np.nan), np.zeros(shape), 0
+
+        def told(done: int, of: int, what: str) -> None:
+            progress(total + done, len(rows), "recent errors")
+
+        for part, cases in self.around.of_stations(readings, rows, tokens=False, progress=told):
             location, scale = (array.reshape(len(part), -1) for array in self.bare().moments(cases))
             z = readings.anomalies[part] + readings.lasting + readings.centre[part][:, None]
             alone = cases.seen.any(dim=1).numpy().reshape(len(part), -1)
             errors[part - first] = np.where(alone, (z - location) / scale, np.nan)
             size[part - first] = np.log(scale)
-            progress(int(part[-1] - rows[0]) + 1, len(rows), "recent errors")
+            total += len(part)
+            told(0, len(part), "")
         return errors, size
 
     @property

@@ -63,10 +63,14 @@ class Hidden:
         """
         chosen = _chosen(frames, max(1, most // len(readings.km)), among)
         parts, total = [], 0
-        for part, cases in around.of_stations(readings, chosen, tokens=tokens):
+
+        def told(done: int, of: int, what: str) -> None:
+            progress(total + done, len(chosen), "hiding stations")
+
+        for part, cases in around.of_stations(readings, chosen, tokens=tokens, progress=told):
             parts.append(_known(cases, readings, part, power))
             total += len(part)
-            progress(total, len(chosen), "hiding stations")
+            told(0, len(part), "")
         return cls.joined(parts)
 
     @classmethod

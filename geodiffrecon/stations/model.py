@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -18,6 +19,7 @@ from ..progress import Progress, silent
 from ..scaling import propose_kind
 from ..variable import OfVariable, Variable
 from .forecast import Power
+from .layers import TILE
 from .maps import maps_of
 from .network import PointColumns, StationNetwork
 from .places import Places, centres
@@ -66,8 +68,8 @@ class StationDiffRecon(OfVariable):
     seed : int
         Of everything random in fitting.
     device : {"auto", "cpu", "cuda"}
-        Checked as in `DiffRecon`; these networks are small and run on the processor wherever there
-        is a GPU, which is said in the log where "cuda" was asked for.
+        Checked as in `DiffRecon`; these networks are small and run on the processor even where
+        there is a GPU.
 
     Attributes
     ----------
@@ -170,7 +172,7 @@ class StationDiffRecon(OfVariable):
         from .pretraining import pretrained
 
         began = clock()
-        self._say_device(log)
+        torch_device(self.device)
         network = self._network(points, grid, freq, calendar_tz, label)
         units = network.units or (columns.units if columns else None)
         self.variable = Variable(
@@ -255,8 +257,7 @@ class StationDiffRecon(OfVariable):
             If there are more stations than kriging takes: `size.MOST_READINGS` over its steps.
         """
         layers = self._fitted()
-        self._say_device(log)
-        network = self._given(points)
+        network = self._given(points, sites=math.prod(self.grid.fine_shape))
         frames = self.variable.frames(network.times, times)
         kept = samples if keep_draws else 0
         check_maps(len(frames), self.grid.fine_shape, kept)
@@ -291,7 +292,7 @@ class StationDiffRecon(OfVariable):
         the maps.
         """
         layers = self._fitted()
-        network = self._given(points)
+        network = self._given(points, sites=np.size(x))
         frames = self.variable.frames(network.times, times)
         x, y = np.atleast_1d(np.asarray(x, float)), np.atleast_1d(np.asarray(y, float))
         return layers.forecast(
@@ -352,11 +353,6 @@ class StationDiffRecon(OfVariable):
             raise NotFitted("The model is not fitted; call fit(points, grid) or load one first.")
         return self._layers
 
-    def _say_device(self, log: Log) -> None:
-        torch_device(self.device)
-        if self.device == "cuda":
-            log("The networks of a station model are small and run on the processor, not on cuda.")
-
     def _network(
         self, points: PointTable | StationNetwork, grid: NestedGrid, freq: str, calendar_tz: str,
         label: Literal["start", "end"], least: int = 3,
@@ -367,7 +363,7 @@ class StationDiffRecon(OfVariable):
             points, grid, freq=freq, calendar_tz=calendar_tz, label=label, least=least
         )
 
-    def _given(self, points: PointTable | StationNetwork) -> StationNetwork:
+    def _given(self, points: PointTable | StationNetwork, *, sites: int) -> StationNetwork:
         """Return readings as the model takes them: cleaned, silent stations left out, in order."""
         network = self._network(points, self.grid, self.freq, self.calendar_tz, self.label, least=0)
         if network.freq != self.freq:
@@ -377,7 +373,8 @@ class StationDiffRecon(OfVariable):
             )
         network, _ = cleaned(network, self.kind)
         network = network.canonical()
-        check_size(len(network.names), len(self._fitted().around.kriging.lags))
+        lags = len(self._fitted().around.kriging.lags)
+        check_size(len(network.names), lags, min(sites, TILE))
         return network
 
     def _readings(self, network: StationNetwork, external: Covariates | None) -> Readings:

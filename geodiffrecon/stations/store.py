@@ -82,10 +82,10 @@ def unpack(
             PlaceEffect(
                 arrays["place.centre"], arrays["place.width"], arrays["place.coefficients"]
             ),
-            around, LocalSpread(**_tuples(config["local"])), shape=tuple(config["shape"]),
+            around, step, LocalSpread(**_tuples(config["local"])), shape=tuple(config["shape"]),
             memory=ErrorMemory(**_tuples(config["memory"])),
             recent=RecentErrors(**config["recent"]), reach_km=config["reach_km"],
-            waves=config["waves"], chain=config["chain"], step=step,
+            waves=config["waves"], chain=config["chain"],
         )  # fmt: skip
         for number, sizes in enumerate(config["members"]):
             member = PointFormer(**sizes, width=settings.width, heads=settings.heads)

@@ -142,20 +142,22 @@ class Surroundings:
         return cls(kriging, unit, level, neighbours, len(readings.km))
 
     def of_stations(
-        self, readings: Readings, frames: NDArray[np.int64], *, tokens: bool = True
+        self,
+        readings: Readings,
+        frames: NDArray[np.int64],
+        *,
+        tokens: bool = True,
+        progress: Progress = silent,
     ) -> Iterator[tuple[NDArray[np.int64], Cases]]:
         """Yield frames (m,) and the cases (m S) of their stations, each hidden from its case.
 
-        Without `tokens` nothing is said of single stations, which only networks read.
+        Without `tokens` nothing is said of single stations, which only networks read. `progress`
+        is told of the frames of one run, before it is yielded.
         """
         count = len(readings.km)
         near = _nearest(readings.km, readings.km, self.neighbours, hide_self=True)
-        for part in _runs(frames, max(1, PAIRS // count**2 - MEMORY)):
-            window = self.kriging.window(readings.anomalies, readings.km, part, readings.sky.way)
-            with torch.no_grad():
-                mean, spread = self.kriging.leave_one_out(window)
-            past = np.arange(part[0] - MEMORY, part[-1] + 1)
-            gathered = self._residuals(readings, past, near)  # (m + MEMORY, S, K)
+        for part in _runs(frames, max(MEMORY, PAIRS // count**2 - MEMORY)):
+            gathered, mean, spread = self._left_out(readings, part, near, progress)
             terrain = torch.as_tensor(readings.terrain)
             cases = self._described(
                 readings, part, readings.km, near, gathered, mean, spread, terrain,
@@ -183,11 +185,12 @@ class Surroundings:
         rows = max(1, PAIRS // max(1, len(sites) * min(self.neighbours, len(readings.km)) * 4))
         for part, heard in self._heard(readings, frames, rows):
             near = heard[_nearest(sites, readings.km[heard], self.neighbours, hide_self=False)]
-            mean, spread = self.kriging.predict(
-                readings.anomalies, readings.km, part, sites, readings.sky.way, progress
-            )
             past = np.arange(part[0] - MEMORY, part[-1] + 1)
-            own = self._own_residuals(readings, past)  # (m + MEMORY, S)
+            first, second = _halves(progress, len(past), len(part))
+            own = self._own_residuals(readings, past, first)  # (m + MEMORY, S)
+            mean, spread = self.kriging.predict(
+                readings.anomalies, readings.km, part, sites, readings.sky.way, second
+            )
             gathered = own[:, near]
             cases = self._described(
                 readings, part, sites, near, gathered,
@@ -216,23 +219,44 @@ class Surroundings:
             for part, now in zip(np.split(run, changed), recent[[0, *changed]], strict=True):
                 yield part, torch.as_tensor(np.flatnonzero(now) if now.any() else everyone)
 
-    def _residuals(self, readings: Readings, rows: NDArray[np.int64], near: Tensor) -> Tensor:
+    def _left_out(
+        self, readings: Readings, part: NDArray[np.int64], near: Tensor, progress: Progress
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return residuals (m + MEMORY, S, K), mean and spread (m, S) of a run of frames."""
+        past = np.arange(part[0] - MEMORY, part[-1] + 1)
+        first, second = _halves(progress, len(past), len(part))
+        gathered = self._residuals(readings, past, near, first)
+        mean, spread = self.kriging.left_out(
+            readings.anomalies, readings.km, part, readings.sky.way, second
+        )
+        return gathered, mean, spread
+
+    @torch.no_grad()
+    def _residuals(
+        self, readings: Readings, rows: NDArray[np.int64], near: Tensor, progress: Progress
+    ) -> Tensor:
         """Return the residuals (n, S, K) of the stations `near` (S, K) each, hidden from both."""
-        alone, found = StationKriging(self.kriging.kernel, (0,)), []
+        alone, found, done = StationKriging(self.kriging.kernel, (0,)), [], 0
         for part in _parts(rows, len(readings.km)):
             window = alone.window(readings.anomalies, readings.km, part, None)
             residual = residuals_without(alone, window)  # (n, S, S)
             found.append(residual.gather(2, near.expand(len(part), -1, -1)))
+            done += len(part)
+            progress(done, len(rows), "residuals")
         return torch.cat(found)
 
     @torch.no_grad()
-    def _own_residuals(self, readings: Readings, rows: NDArray[np.int64]) -> Tensor:
+    def _own_residuals(
+        self, readings: Readings, rows: NDArray[np.int64], progress: Progress = silent
+    ) -> Tensor:
         """Return the standardised leave-one-out residuals (n, S) of the current step alone."""
-        alone, found = StationKriging(self.kriging.kernel, (0,)), []
+        alone, found, done = StationKriging(self.kriging.kernel, (0,)), [], 0
         for part in _parts(rows, len(readings.km)):
             window = alone.window(readings.anomalies, readings.km, part, None)
             mean, spread = alone.leave_one_out(window)
             found.append((window.values - mean) / spread * window.seen)
+            done += len(part)
+            progress(done, len(rows), "residuals")
         return torch.cat(found)
 
     def _described(
@@ -347,6 +371,18 @@ def _runs(frames: NDArray[np.int64], most: int) -> Iterator[NDArray[np.int64]]:
     """Yield runs of consecutive frames, at most `most` long, so that each shares one past."""
     for run in np.split(frames, np.flatnonzero(np.diff(frames) != 1) + 1):
         yield from np.array_split(run, max(1, -(-len(run) // most)))
+
+
+def _halves(progress: Progress, past: int, frames: int) -> tuple[Progress, Progress]:
+    """Return what tells `progress` of some frames, first by their past and then by themselves."""
+
+    def first(done: int, of: int, what: str) -> None:
+        progress(done * frames // (past + frames), frames, what)
+
+    def second(done: int, of: int, what: str) -> None:
+        first(past + done, of, what)
+
+    return first, second
 
 
 def _parts(rows: NDArray[np.int64], stations: int) -> list[NDArray[np.int64]]:

@@ -7,6 +7,7 @@ import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,8 @@ import pytest
 
 from geodiffrecon.cf import read_netcdf, write_netcdf
 from geodiffrecon.cli import app
+from geodiffrecon.cli.station_maps import open_stations
+from geodiffrecon.loading import load
 
 from .conftest import Ended, history_cube
 
@@ -164,6 +167,25 @@ def test_a_history_with_few_cells_is_learnt_as_stations(tmp_path):
     )
     check_refused(ended, ["all.nc is complete, each of its 256 fine cells has a value"])
     assert not (tmp_path / "none").exists()
+    # only the steps that are asked for need holes
+    cube = history_cube(days=5)
+    cube["pm25"].values[3, 2, 2] = np.nan
+    write_netcdf(cube, tmp_path / "holes.nc")
+    days = [f"{str(day)[:16]}Z" for day in cube["time"].values]
+    request = ["reconstruct", tmp_path / "holes.nc", "--model", tmp_path / "m"]
+    ended = geodiffrecon(*request, "--out", tmp_path / "none", "--time", days[0], days[2])
+    check_refused(ended, ["holes.nc is complete", "at every step that is asked for"])
+    ended = geodiffrecon(*request, "--out", tmp_path / "some", "--time", days[3], days[3])
+    assert ended.code == 0, ended.err
+    # without any step there is one sentence, and evaluate takes complete cubes
+    write_netcdf(history_cube(days=5).isel(time=slice(0)), tmp_path / "none.nc")
+    ended = geodiffrecon(
+        "reconstruct", tmp_path / "none.nc", "--model", tmp_path / "m", "--out", tmp_path / "none"
+    )
+    check_refused(ended, ["none.nc"])
+    run = SimpleNamespace(progress=lambda *told: None, log=lambda sentence: None)
+    opened = open_stations(run, tmp_path / "all.nc", load(tmp_path / "m"), {})
+    assert opened.network.values.shape == (5, 256)
 
 
 @pytest.mark.parametrize("command", ["fit", "reconstruct", "evaluate"])
@@ -176,6 +198,17 @@ def test_a_device_that_is_not_there_is_refused(command, agency, tmp_path, monkey
     }
     ended = geodiffrecon(command, agency.all, *requests[command], "--device", "cuda")
     check_refused(ended, ["device is cuda, but torch finds no GPU; use auto or cpu."])
+
+
+def test_cuda_is_said_once_to_change_nothing(agency, tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    more = ["--at", agency.sites, "--device", "cuda", "--progress", "json", *span(17)[:2]]
+    ended = mapped(agency, agency.day(17), tmp_path / "maps", *more, span(17)[1])
+    assert ended.code == 0, ended.events[-1]
+    said = [e["message"] for e in ended.events if "not on cuda" in e.get("message", "")]
+    assert said == [
+        "The networks of a station model are small and run on the processor, not on cuda."
+    ]
 
 
 @pytest.mark.slow

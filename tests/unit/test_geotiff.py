@@ -180,7 +180,9 @@ def test_a_year_of_hours_may_be_one_file(tmp_path):
 
 @pytest.mark.parametrize("max_bands", [0, -5, 65536])
 def test_no_file_has_as_many_bands(tmp_path, max_bands):
-    with pytest.raises(InvalidParameter, match=f"is {max_bands}, but a GeoTIFF has 1 to 65535"):
+    with pytest.raises(
+        InvalidParameter, match=f"^max_bands is {max_bands}, but a GeoTIFF has 1 to 65535"
+    ):
         write_geotiff(many(2), tmp_path / "new", max_bands=max_bands)
     assert list(tmp_path.iterdir()) == []
 

@@ -6,6 +6,7 @@ import pytest
 from worlds import history_cube, quick, sparse
 
 import geodiffrecon as gdr
+from geodiffrecon.chance import Chance
 from geodiffrecon.cube import aggregate
 from geodiffrecon.errors import (
     GridMismatch,
@@ -18,6 +19,7 @@ from geodiffrecon.errors import (
 )
 from geodiffrecon.loading import load
 from geodiffrecon.model import DiffRecon
+from geodiffrecon.steps import TimeStep
 from geodiffrecon.synthetic import plumes
 
 BOTH = pytest.mark.parametrize("which", ["counts", "plumes"])
@@ -328,3 +330,26 @@ def test_a_saved_model_is_readable_by_others(counts_model, tmp_path):
         ours = tmp_path / "own"
         ours.write_text("")
         assert (tmp_path / "shared.gdr" / name).stat().st_mode == ours.stat().st_mode
+
+
+@pytest.mark.parametrize(
+    ("zone", "cut"), [("Europe/London", "Europe/London"), ("Atlantic/Azores", "UTC")]
+)
+def test_noise_of_days_is_numbered_across_a_clock_change(
+    plumes_model, plumes_cube, zone, cut, monkeypatch
+):
+    days = TimeStep.parse("1D", tz=cut)
+    middle = days.number(np.array(["2024-03-31T12"], "datetime64[ns]"))
+    given = sparse(tail(plumes_cube)).assign_coords(time=days.start(middle + np.arange(-6, 6)))
+    seen = []
+
+    def spied(shapes, rhos, seed, steps, draws):
+        seen.append(np.diff(steps).tolist())
+        return Chance(shapes, rhos, seed, steps, draws)
+
+    monkeypatch.setattr("geodiffrecon.reconstruction.Chance", spied)
+    monkeypatch.setattr(plumes_model._fitted(), "step", TimeStep.parse("1D", tz=zone))
+    variable = replace(plumes_model.variable, calendar_tz=zone)
+    monkeypatch.setattr(plumes_model, "variable", variable)
+    plumes_model.reconstruct(given, samples=2, keep_draws=True)
+    assert seen == [[1] * 11]

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from geodiffrecon.noise import NoiseField, calendar_numbers, steps_since_epoch
@@ -58,3 +59,33 @@ def test_steps_without_clock_changes_keep_their_numbers(zone, freq):
     times = step.start(np.arange(first, first + 300))
     length = int(np.diff(times.astype(np.int64)).min())
     np.testing.assert_array_equal(calendar_numbers(times, step), steps_since_epoch(times, length))
+
+
+@pytest.mark.parametrize(
+    ("zone", "first"),
+    [
+        ("Atlantic/Azores", "2023-01-01T00:00"), ("America/New_York", "2023-01-01T04:00"),
+        ("Europe/Berlin", "2023-01-01T22:30"), ("Europe/London", "2023-01-01T23:00"),
+        ("Pacific/Norfolk", "2023-01-01T00:00"), ("Europe/London", "2023-01-01T11:00"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("freq", ["1D", "2D", "7D", "MS"])
+def test_steps_cut_at_a_fixed_hour_keep_numbers_of_their_own(zone, first, freq):
+    times = pd.date_range(first, periods=150, freq=freq).to_numpy().astype("datetime64[ns]")
+    numbers = calendar_numbers(times, TimeStep.parse(freq, tz=zone))
+    assert np.diff(numbers).tolist() == [1] * 149
+
+
+def test_days_at_midnight_of_their_zone_keep_the_numbers_that_they_had():
+    """Seeds of maps that were made before depend on these numbers."""
+    zones = ("Atlantic/Azores", "Europe/London", "Europe/Berlin", "America/New_York", "Asia/Tokyo")
+    found = []
+    for zone in zones:
+        days = TimeStep.parse("1D", tz=zone)
+        middle = days.number(np.array(["2023-10-29T12", "2023-07-01T12"], "datetime64[ns]"))
+        found.append(calendar_numbers(days.start(middle), days).tolist())
+    shifts = np.array(found) - [19659, 19539]
+    assert shifts.tolist() == [[0, 0], [-1, -1], [-1, -1], [0, 0], [-1, -1]]
+    utc = np.arange("2023-10-27", "2023-11-01", dtype="datetime64[D]").astype("datetime64[ns]")
+    numbers = calendar_numbers(utc, TimeStep.parse("1D", tz="Atlantic/Azores"))
+    assert numbers.tolist() == [19657, 19658, 19659, 19660, 19661]

@@ -22,7 +22,7 @@ from geodiffrecon.networks.points import PointDenoiser, PointFormer
 from geodiffrecon.stations.climate import Climate, PlaceEffect
 from geodiffrecon.stations.evidence import StationSplit, per_frame
 from geodiffrecon.stations.forecast import Power
-from geodiffrecon.stations.kernel import Spots, StationKernel
+from geodiffrecon.stations.kernel import Spots, StationKernel, interruptible
 from geodiffrecon.stations.kernel_fitting import KernelFit
 from geodiffrecon.stations.kriging import StationKriging, residuals_without
 from geodiffrecon.stations.layers import StationLayers, nearest_km, normal_scores
@@ -32,7 +32,8 @@ from geodiffrecon.stations.places import Places
 from geodiffrecon.stations.recent import RecentErrors, mean_square
 from geodiffrecon.stations.sky import Sky
 from geodiffrecon.stations.spread import LocalSpread, crps_of, exact_crps
-from geodiffrecon.stations.surroundings import MEMORY, Readings, Surroundings
+from geodiffrecon.stations.surroundings import MEMORY, Cases, Readings, Surroundings, _parts
+from geodiffrecon.steps import TimeStep
 
 SEED = 11
 CLOSE = {"rtol": 0, "atol": 1e-9}
@@ -506,7 +507,12 @@ def plain():
     times = FIRST + np.arange(60) * HOUR
     climate = Climate.fit(Calendar.seen_in(times), times, np.full((60, 12), 6.0))
     layers = StationLayers(
-        Power(0.5), climate, PlaceEffect.none(2), Surroundings.of(kriging, own, 8), waves=300
+        Power(0.5),
+        climate,
+        PlaceEffect.none(2),
+        Surroundings.of(kriging, own, 8),
+        TimeStep.parse("1h"),
+        waves=300,
     )
     return layers, own, times
 
@@ -530,12 +536,130 @@ def test_weights_are_shared_by_steps_of_the_same_stations(plain, monkeypatch):
     np.testing.assert_allclose(together, np.concatenate(alone, axis=1), atol=1e-5)
 
 
-def test_large_systems_are_solved_in_parts_and_to_the_same_numbers(plain, monkeypatch):
-    layers, own, _ = plain
+@pytest.fixture
+def gappy(plain):
+    """Return the layers and readings of `plain`, other stations missing at every step."""
+    layers, own, times = plain
+    rng = np.random.default_rng(1)
+    values = np.where(rng.random(own.anomalies.shape) < 0.2, np.nan, own.anomalies)
+    return layers, replace(own, anomalies=values), times
+
+
+def test_large_systems_are_solved_in_parts_and_to_the_same_numbers(gappy, monkeypatch):
+    layers, own, _ = gappy
     window = layers.around.kriging.window(own.anomalies, own.km, np.arange(20), None)
     whole = layers.around.kriging.inverse(window)
     monkeypatch.setattr("geodiffrecon.stations.kriging.WORK", 12**3 * 3)
     assert torch.equal(layers.around.kriging.inverse(window), whole)
+
+
+def test_residuals_and_kriging_are_the_same_in_parts(gappy, monkeypatch):
+    layers, own, _ = gappy
+    sites, frames = places(5, 9), np.arange(30, 50)
+
+    def described():
+        around = layers.around
+        stations = list(around.of_stations(own, frames))
+        mapped = list(around.of_sites(own, frames, sites, np.zeros((5, 0)), np.zeros(5)))
+        return [Cases.joined([cases for _, cases in found]) for found in (stations, mapped)]
+
+    whole = described()
+    monkeypatch.setattr("geodiffrecon.stations.surroundings._parts", several(7))
+    monkeypatch.setattr(StationKriging, "parts", lambda self, frames, stations: several(3)(frames))
+    for parts, once in zip(described(), whole, strict=True):
+        for name in ("tokens", "seen", "query", "mean", "spread"):
+            found, expected = getattr(parts, name), getattr(once, name)
+            torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def several(most):
+    return lambda rows, stations=0: np.array_split(rows, -(-len(rows) // most))
+
+
+def test_parts_of_residuals_are_bounded(monkeypatch):
+    monkeypatch.setattr("geodiffrecon.stations.surroundings.PAIRS", 12**2 * 7)
+    found = _parts(np.arange(20), 12)
+    assert [len(part) for part in found] == [7, 7, 6]
+
+
+@pytest.mark.parametrize("wind", [False, True])
+def test_a_covariance_is_fitted_in_parts_and_to_the_same_numbers(wind, monkeypatch):
+    """All frames of 150 stations at once would take gigabytes."""
+    own = readings_of(gaussian_field(places(9, 4), 60, 4), places(9, 4))
+    way = np.random.default_rng(2).normal(size=(60, 2))
+    own = replace(own, sky=replace(own.sky, way=way if wind else None))
+    fit, held, told = KernelFit(Power(0.5), 3, 20, 0), [], []
+    leave_one_out = StationKriging.leave_one_out
+
+    def spied(self, window):
+        held.append(len(window.values) * window.values.shape[1] ** 2)
+        return leave_one_out(self, window)
+
+    monkeypatch.setattr(StationKriging, "leave_one_out", spied)
+    found = []
+    for pairs in (1_000_000, 18**2 * 6):
+        monkeypatch.setattr("geodiffrecon.stations.kriging.PAIRS", pairs)
+        held.clear()
+        told.clear()
+        kriging = fit(own, np.arange(5, 60), (0, 1), wind=wind, progress=lambda *t: told.append(t))
+        scores = fit.score(kriging, own, np.arange(5, 60))
+        assert max(held) <= pairs
+        found.append((kriging.kernel.state_dict(), scores))
+    assert [done for done, _, _ in told] == [*range(1, 13)]  # 4 parts of each of 3 steps
+    assert {(of, what) for _, of, what in told} == {(12, "covariance over 2 steps")}
+    for name, value in found[0][0].items():
+        assert float(found[1][0][name]) == pytest.approx(float(value), abs=1e-8), name
+    np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-8)
+
+
+def test_a_backward_pass_minds_signals():
+    leaf = torch.ones(3, requires_grad=True)
+    assert interruptible(leaf * 2)._backward_hooks
+    assert not interruptible(torch.ones(3))._backward_hooks
+
+
+def test_kriging_tells_of_every_part(gappy, monkeypatch):
+    layers, own, _ = gappy
+    kriging, frames, told = layers.around.kriging, np.arange(30, 42), []
+    monkeypatch.setattr("geodiffrecon.stations.kriging.CELLS", 12 * 12 * 4)
+    monkeypatch.setattr("geodiffrecon.stations.kriging.PAIRS", 12 * 12 * 3)
+
+    def progress(*event):
+        told.append(event)
+
+    kriging.predict(own.anomalies, own.km, frames, places(5, 9), progress=progress)
+    assert told == [(4, 12, "kriging"), (8, 12, "kriging"), (12, 12, "kriging")]
+    told.clear()
+    kriging.left_out(own.anomalies, own.km, frames, None, progress)
+    assert [done for done, _, _ in told] == [3, 6, 9, 12]
+
+
+def test_progress_is_told_within_long_work(gappy, monkeypatch):
+    layers, own, times = gappy
+    layers = replace(layers, recent=RecentErrors(10, 1.0))
+    monkeypatch.setattr(StationKriging, "parts", lambda self, frames, stations: several(3)(frames))
+    monkeypatch.setattr("geodiffrecon.stations.surroundings._parts", several(5))
+    monkeypatch.setattr("geodiffrecon.stations.kriging.CELLS", 12 * 12 * 4)
+    monkeypatch.setattr("geodiffrecon.stations.surroundings.PAIRS", 5 * 8 * 4 * 7)  # runs of 7
+    told = []
+    layers.forecast(
+        own, times, np.arange(30, 50), places(5, 9), np.zeros((5, 0)),
+        progress=lambda *t: told.append(t),
+    )  # fmt: skip
+    for what, of in (("recent errors", 29), ("mapping", 20)):
+        done = [t[0] for t in told if t[2] == what]
+        assert done == sorted(done)
+        assert done[-1] == of
+        assert len(set(done)) > 8
+        assert {t[1] for t in told if t[2] == what} == {of}
+    told.clear()
+    Hidden.of(
+        layers.around, own, np.arange(24, 60), layers.power, most=10_000,
+        progress=lambda *t: told.append(t),
+    )  # fmt: skip
+    assert {t[1:] for t in told} == {(36, "hiding stations")}
+    assert len({t[0] for t in told}) > 8
+    assert told[-1][0] == 36
 
 
 def test_cases_without_tokens_are_the_same_but_for_them(plain):

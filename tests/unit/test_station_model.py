@@ -27,6 +27,7 @@ from geodiffrecon.errors import (
     GridMismatch,
     IncompatibleModel,
     InvalidParameter,
+    MemoryEstimateExceeded,
     NoObservations,
     NotFitted,
 )
@@ -35,7 +36,7 @@ from geodiffrecon.stations.memory import ErrorMemory
 from geodiffrecon.stations.model import StationDiffRecon
 from geodiffrecon.stations.places import Places, centres
 from geodiffrecon.stations.settings import StationSettings, station_preset
-from geodiffrecon.stations.size import MOST_READINGS
+from geodiffrecon.stations.size import MOST_READINGS, check_size
 from geodiffrecon.steps import TimeStep
 
 UNTIL = "2024-03-14"
@@ -555,6 +556,27 @@ def test_more_stations_than_kriging_takes_are_refused_before_any_work(prior, sma
     assert not told.steps
 
 
+def test_what_does_not_fit_into_memory_is_refused_before_any_work(prior, small, monkeypatch):
+    monkeypatch.setattr("geodiffrecon.stations.size.free_memory", lambda: 300 * 2**20)
+    many, told = crowd(small, MOST_READINGS // len(prior._layers.around.kriging.lags)), Told()
+    sentence = rf"Kriging from {len(many.names)} stations .* needs about .* and 0.3 GiB are free"
+    with pytest.raises(MemoryEstimateExceeded, match=sentence):
+        prior.reconstruct(many, progress=told.progress)
+    with pytest.raises(MemoryEstimateExceeded, match="thin the stations out"):
+        StationDiffRecon(settings=replace(QUICK, lags=(0,))).fit(many, small.grid)
+    assert not told.steps
+    check_size(10, 1)
+    with pytest.raises(MemoryEstimateExceeded):
+        check_size(10, 4, sites=2_000_000)
+    monkeypatch.setattr("geodiffrecon.stations.size.free_memory", lambda: 0)  # not known
+    check_size(500, 4)
+
+
+def test_more_steps_than_readings_are_refused():
+    with pytest.raises(InvalidParameter, match=r"2001 steps at once.*at most 2000 readings"):
+        check_size(3, 2001)
+
+
 def test_a_fit_to_many_stations_sees_every_part_of_the_record(small):
     told = Told()
     settings = replace(QUICK, rows=4000, kernel_steps=2, lags=(0,))
@@ -577,19 +599,7 @@ def test_a_device_that_is_not_there_is_refused(small, saved, where, monkeypatch)
         load(saved, device="tpu")
 
 
-def test_cuda_is_said_to_change_nothing(saved, small, maps, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    told = Told()
-    on_cuda = load(saved, device="cuda")
-    on_cuda.reconstruct(small.network, times=(DAY[0], DAY[0]), log=told.log)
-    assert told.sentences == [
-        "The networks of a station model are small and run on the processor, not on cuda."
-    ]
-    load(saved).reconstruct(small.network, times=(DAY[0], DAY[0]), log=told.log)
-    assert len(told.sentences) == 1
-
-
-def test_draws_of_days_differ_across_a_clock_change(small):
+def test_draws_of_days_differ_across_a_clock_change(small, tmp_path):
     days = np.array(["2024-03-30T00", "2024-03-31T00", "2024-03-31T23"], "datetime64[ns]")
     network = replace(
         crowd(small, 12, hours=3), times=days, freq="1D", calendar_tz="Europe/London",
@@ -604,3 +614,5 @@ def test_draws_of_days_differ_across_a_clock_change(small):
     model = StationDiffRecon(settings=replace(QUICK, lags=(0,))).fit(record, small.grid)
     draws = model.reconstruct(network, samples=2, keep_draws=True)["pm25_draws"].to_numpy()
     assert len(np.unique(draws[0, :, 0, 0])) == 3
+    model.save(tmp_path / "model")
+    assert load(tmp_path / "model")._layers.step == model._layers.step == step
