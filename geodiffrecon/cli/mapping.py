@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .station_maps import Order
 
 FORMATS = ("geotiff", "netcdf")
+MOST_RANGED = 1_000_000  # values that a legend's range is taken from
 ONLY_STATIONS = "only for models of stations; leave it out, or fit a model to stations"
 ONLY_GRIDS = "only for models of fine maps, but this one is of stations; leave it out"
 
@@ -194,7 +195,22 @@ def _described(maps: "xr.Dataset", out: Path, written: Written) -> dict[str, Any
         "maps": {key: [str(out / each) for each in part] for key, part in written.rasters.items()},
         "netcdf": None if written.netcdf is None else str(out / written.netcdf),
         "intervals": [[iso(low), iso(high)] for low, high in maps["time_bnds"].values],
+        "ranges": _ranges(maps, list(written.rasters)),
     }
+
+
+def _ranges(maps: "xr.Dataset", statistics: list[str]) -> dict[str, list[float]]:
+    """Return the 2 and 98 % quantiles of each statistic over all maps, for a legend."""
+    import numpy as np
+
+    name, found = str(maps.attrs["value"]), {}
+    for statistic in statistics:
+        values = maps[name if statistic == "mean" else f"{name}_{statistic}"].values.ravel()
+        known = values[:: 1 + len(values) // MOST_RANGED]
+        known = known[np.isfinite(known)]
+        if len(known):
+            found[statistic] = [float(edge) for edge in np.quantile(known, [0.02, 0.98])]
+    return found
 
 
 def write_maps(

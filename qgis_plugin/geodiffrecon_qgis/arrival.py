@@ -41,31 +41,22 @@ class Look:
         Start and end in UTC of each band's time.
     units : str
         What the legends are called; empty if unknown.
-    spans : dict of (float, float)
-        Lowest and highest colour of each statistic.
+    ranges : dict of (float, float)
+        Lowest and highest value of each statistic, without outliers.
     """
 
     title: str
     choice: str
     intervals: list
     units: str
-    spans: dict
-
-    @classmethod
-    def of(cls, title, choice, intervals, units, files):
-        """Return the look of `files`, a path of each statistic; quantiles share the mean's span."""
-        spans = {}
-        for statistic, path in files.items():
-            alike = files.get("mean", path) if statistic in style.LEVELS else path
-            spans[statistic] = style.span_of(QgsRasterLayer(alike, "map"), statistic)
-        return cls(title, choice, intervals, units, spans)
+    ranges: dict
 
     def paint(self, layer, band, statistic):
         """Give a layer the colours of a band."""
-        span = self.spans[statistic]
-        layer.setRenderer(style.renderer_of(layer, band, statistic, self.choice, span))
+        span = style.span_of(statistic, self.ranges)
+        layer.setRenderer(style.renderer_of(band, statistic, self.choice, span))
 
-    def ranges(self, layer):
+    def times(self, layer):
         """Return the range of time of each band; none where bands and times do not match."""
         ranges = temporal.ranges_of(self.intervals)
         return ranges if len(ranges) == layer.bandCount() else []
@@ -75,7 +66,7 @@ class Look:
         layer = QgsRasterLayer(path, os.path.basename(path))
         if layer.isValid():
             self.paint(layer, 1, statistic)
-            ranges = self.ranges(layer)
+            ranges = self.times(layer)
             if len(ranges) == 1:
                 temporal.set_fixed(layer, ranges[0])
             elif ranges and temporal.per_band(layer):
@@ -136,7 +127,7 @@ class Arrival:
         return [one.id() for one in layers]
 
     def _timed(self, layer, statistic, project, log):
-        ranges = self.look.ranges(layer)
+        ranges = self.look.times(layer)
         if not ranges:
             log(f"{layer.name()} has {layer.bandCount()} bands without known times.")
         elif len(ranges) == 1:

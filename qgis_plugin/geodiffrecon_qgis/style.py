@@ -7,7 +7,6 @@ A parsed ramp or a style file would break with a version of QGIS; objects do not
 from __future__ import annotations
 
 import math
-from array import array
 
 from qgis.core import (
     QgsColorRampShader,
@@ -45,17 +44,16 @@ CLASSES = {
     ),
 }
 LEVELS = {"mean", "q05", "q25", "q50", "q75", "q95"}  # statistics in the unit of the variable
-SAMPLED_BANDS, SAMPLED_SIDE = 48, 64
-CUT = 0.02
 
 
-def renderer_of(layer, band, statistic, choice, span):
+def renderer_of(band, statistic, choice, span):
     """Return the renderer of one band.
+
+    It gets its input from the layer that takes it. Nothing here asks a layer for its provider:
+    Python's hold on one may be cut in threads other than the main one.
 
     Parameters
     ----------
-    layer : QgsRasterLayer
-        The map.
     band : int
         Counted from 1.
     statistic : str
@@ -70,24 +68,27 @@ def renderer_of(layer, band, statistic, choice, span):
     function = _classed(classes) if classes else _ramp(colours, span)
     shader = QgsRasterShader()
     shader.setRasterShaderFunction(function)
-    renderer = QgsSingleBandPseudoColorRenderer(layer.dataProvider(), band, shader)
+    renderer = QgsSingleBandPseudoColorRenderer(None, band, shader)
     renderer.setClassificationMin(function.minimumValue())
     renderer.setClassificationMax(function.maximumValue())
     return renderer
 
 
-def span_of(layer, statistic):
-    """Return the range of colours: 2 to 98 % of all bands together; errors begin at zero.
+def span_of(statistic, ranges):
+    """Return the range of colours: round numbers; quantiles share that of the mean.
 
-    The ends are round numbers, for the legend.
+    Parameters
+    ----------
+    statistic : str
+        As in `renderer_of`.
+    ranges : dict of (float, float)
+        Lowest and highest value of each statistic, without outliers.
     """
     if statistic == "information" or statistic.startswith("exceed_"):
         return (0.0, 1.0)
-    values = _sample(layer)
-    if not values:
-        return (0.0, 1.0)
-    low, high = values[int(CUT * (len(values) - 1))], values[int((1 - CUT) * (len(values) - 1))]
-    if statistic not in LEVELS:
+    alike = "mean" if statistic in LEVELS and "mean" in ranges else statistic
+    low, high = ranges.get(alike, (0.0, 1.0))
+    if statistic not in LEVELS:  # errors begin at zero
         low = min(0.0, low)
     return _rounded(low, high) if high > low else (low, low + 1.0)
 
@@ -95,23 +96,8 @@ def span_of(layer, statistic):
 def _rounded(low, high):
     """Widen a range to whole tenths of the power of ten below its length."""
     step = 10.0 ** (math.floor(math.log10(high - low)) - 1)
-    return (math.floor(low / step) * step, math.ceil(high / step) * step)
-
-
-def _sample(layer):
-    """Return known values of some bands, coarsely read, sorted."""
-    provider = layer.dataProvider()
-    bands = provider.bandCount()
-    step = -(-bands // SAMPLED_BANDS)
-    width, height = (min(size, SAMPLED_SIDE) for size in (layer.width(), layer.height()))
-    known = []
-    for band in range(1, bands + 1, step):
-        block = provider.block(band, provider.extent(), width, height)
-        for row in range(height):
-            for column in range(width):
-                if not block.isNoData(row, column):
-                    known.append(block.value(row, column))
-    return array("d", sorted(value for value in known if value == value))
+    edges = (math.floor(low / step) * step, math.ceil(high / step) * step)
+    return tuple(float(f"{edge:.9g}") for edge in edges)  # 9.7 and not 9.700000000000001
 
 
 def _ramp(colours, span):

@@ -141,7 +141,9 @@ def test_the_cancel_button_ends_the_engine_and_leaves_nothing(trials):
 def test_two_rows_of_a_batch_become_two_maps(trials):
     told = trials["batch"]
     assert "Traceback" not in told["log"]
-    assert {"2023-12-01.tif", "2023-12-02.tif"} <= set(told["files"])
+    made = {f"2023-12-0{day}.{kind}" for day in (1, 2) for kind in ("tif", "qml")}
+    assert made <= set(told["files"])
+    assert "no style" not in told["log"].lower()
     assert not [name for name in told["files"] if name.startswith(".")]
     assert (told["alive"], told["work"]) == ([], [])
 

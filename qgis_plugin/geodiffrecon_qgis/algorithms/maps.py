@@ -132,15 +132,13 @@ class Reconstruction(EngineAlgorithm):
                   for statistic, path in made.items() if wanted["FOLDER"]}  # fmt: skip
         moves = [(made[statistic], path) for path, statistic in (targets | copies).items()]
         moves += [(result["netcdf"], wanted["NETCDF"])] if wanted["NETCDF"] else []
-        try:
-            look = self._look(result, made, parameters, context)
-        except Exception as error:
-            look = None
-            feedback.pushInfo(f"The maps get no style ({error}); their data are complete.")
         self.publish(moves, parameters, context, feedback)
-        if look is not None:
+        try:
+            look = self._look(result, parameters, context)
             _save_styles(look, targets | copies, feedback)
             self._hand_over(look, targets, result, context, feedback)
+        except Exception as error:
+            feedback.pushInfo(f"The maps get no style ({error}); their data are complete.")
         return {name: path for name, path in wanted.items() if path}
 
     def _wanted(self, parameters, context):
@@ -155,10 +153,12 @@ class Reconstruction(EngineAlgorithm):
             wanted[name] = as_text(parameters, name, context) if given else ""
         return {name: path or "" for name, path in wanted.items()}
 
-    def _look(self, result, made, parameters, context):
+    def _look(self, result, parameters, context):
         choice = STYLES[self.parameterAsEnumString(parameters, "STYLE", context)]
         units = str(result.get("units") or "").replace("ug m-3", "µg/m³")
-        return arrival.Look.of(result["variable"], choice, result["intervals"], units, made)
+        return arrival.Look(
+            result["variable"], choice, result["intervals"], units, result.get("ranges") or {}
+        )
 
     def _options(self, parameters, context):
         options = ["--seed", str(self.parameterAsInt(parameters, "SEED", context))]
