@@ -174,7 +174,9 @@ class Tour(Visit):
 
     def arrange_window(self, stations):
         """Give the maps, the layer tree and the temporal controller their room."""
+        from qgis.core import QgsProject, QgsTemporalUtils
         from qgis.PyQt.QtCore import Qt
+        from qgis.PyQt.QtWidgets import QSlider
 
         window = self.iface.mainWindow()
         window.findChild(object, "Browser").hide()
@@ -185,13 +187,15 @@ class Tour(Visit):
         self.wait(0.5)
         unit = controller.findChild(object, "mTimeStepsComboBox")
         unit.setCurrentIndex(unit.findText("days"))
+        whole = QgsTemporalUtils.calculateTemporalRangeForProject(QgsProject.instance())
+        self.iface.mapCanvas().temporalController().setTemporalExtents(whole)
         window.resizeDocks([controller], [100], Qt.Orientation.Vertical)
         self.put_on_top(stations)
         self.wait(1)
         canvas, extent = self.iface.mapCanvas(), self.maps()[0].extent()
         extent.scale(1.05)
         canvas.setExtent(extent)
-        return controller.findChild(object, "mSlider")
+        return controller.findChild(QSlider)
 
     def put_on_top(self, stations):
         """Draw the stations above the maps, small."""

@@ -92,6 +92,9 @@ def check_described(result):
         with rasterio.open(paths[0]) as source:
             assert source.tags()["STATISTIC"] == statistic
             assert source.tags()["VALUE"] == result["variable"]
+            first = source.read(masked=True).compressed()
+        if len(paths) == 1:
+            assert result["ranges"][statistic] == pytest.approx(np.quantile(first, [0.02, 0.98]))
     with rasterio.open(result["maps"]["mean"][0]) as source:
         assert source.units[0] == result["units"]
     if result["netcdf"] is not None:
