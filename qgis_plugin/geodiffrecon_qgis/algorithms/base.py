@@ -9,7 +9,6 @@ import os
 
 from qgis.core import (
     NULL,
-    QgsExpressionContext,
     QgsProcessing,
     QgsProcessingAlgorithm,
     QgsProcessingContext,
@@ -105,6 +104,11 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
         """Return what is wrong with the parameters in one sentence, or an empty text."""
         return ""
 
+    def prepareAlgorithm(self, parameters, context, feedback):
+        """Look at the layers where they live: in the main thread."""
+        self.read = inputs.files_of(self, parameters, context)
+        return True
+
     def work(self, arguments, folder, feedback):
         """Run the engine in `folder` and return its result event.
 
@@ -128,14 +132,13 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
         feedback.setProgress(100)
         return result
 
-    def publish(self, moves, parameters, context, feedback):
+    def publish(self, moves, feedback):
         """Move finished files to their places; nothing is moved after a cancel, or onto inputs."""
         if feedback.isCanceled():
             raise QgsProcessingException("Cancelled; nothing partial is left behind.")
         try:
-            read = inputs.files_of(self, parameters, context)
             for _, target in moves:
-                outputs.check_spared(target, read)
+                outputs.check_spared(target, self.read)
             outputs.publish(moves)
         except outputs.OutputError as error:
             raise QgsProcessingException(str(error)) from None
@@ -197,11 +200,11 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
         files = self.parameterAsFileList(parameters, "EXTERNAL", context)
         return [part for path in files if path for part in ("--external", os.path.abspath(path))]
 
-    def given(self, parameters, name):
+    def given(self, parameters, name, context):
         """Tell whether an optional parameter was given."""
         value = parameters.get(name)
-        if isinstance(value, QgsProperty):  # of the model designer; it may come to nothing
-            value, _ = value.value(QgsExpressionContext())
+        if isinstance(value, QgsProperty):  # an expression, which may come to nothing
+            value, _ = value.value(context.expressionContext())
         return value not in (None, "", NULL)
 
     def _has(self, name):
@@ -216,7 +219,7 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
         titles, seen = self._titles(), {}
         read = inputs.files_of(self, parameters, context)
         for name in self.FILES:
-            if not self.given(parameters, name):
+            if not self.given(parameters, name, context):
                 continue
             path = _target(self, self.parameterDefinition(name), parameters, context)
             if not path or is_temporary(path):

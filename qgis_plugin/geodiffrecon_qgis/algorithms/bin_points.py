@@ -75,7 +75,7 @@ class BinPoints(EngineAlgorithm):
             path, columns = self.points_file(parameters, context, folder, feedback)
             options = self._options(parameters, context, columns)
             self.work(["bin", path, "--out", made, *options], folder, feedback)
-            self.publish([(made, target)], parameters, context, feedback)
+            self.publish([(made, target)], feedback)
         feedback.pushInfo(f"The cube is {target}; drag the file into QGIS to see it.")
         return {"OUTPUT": target}
 

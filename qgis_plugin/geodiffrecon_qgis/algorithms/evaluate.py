@@ -130,7 +130,7 @@ class Evaluate(EngineAlgorithm):
     def problem(self, parameters, context):
         """Return what is wrong with model, data and period."""
         history = self.file(parameters, "HISTORY", context)
-        points = self.given(parameters, "INPUT")
+        points = self.given(parameters, "INPUT", context)
         first, last = (self.text(parameters, name, context) for name in ("FROM", "TO"))
         model = self.file(parameters, "MODEL", context)
         problem = models.problem_of(model) or checks.span(first, last)
@@ -164,12 +164,7 @@ class Evaluate(EngineAlgorithm):
                 path = self.parameterAsFileOutput(parameters, name, context)
                 if path:
                     results[name] = os.path.abspath(path)
-            self.publish(
-                [(made[name], path) for name, path in results.items()],
-                parameters,
-                context,
-                feedback,
-            )
+            self.publish([(made[name], path) for name, path in results.items()], feedback)
         return results
 
     def _request(self, parameters, context, folder, feedback):
@@ -199,7 +194,7 @@ class Evaluate(EngineAlgorithm):
         options += ["--folds", str(self.parameterAsInt(parameters, "FOLDS", context))]
         options += ["--every", str(self.parameterAsInt(parameters, "EVERY", context))]
         for name, option in (("BUFFER", "--buffer-km"), ("MINUTES", "--max-minutes")):
-            if self.given(parameters, name):
+            if self.given(parameters, name, context):
                 options += [option, repr(self.parameterAsDouble(parameters, name, context))]
         return options
 
@@ -209,6 +204,6 @@ class Evaluate(EngineAlgorithm):
         for name, option in (("FROM", "--from"), ("TO", "--to")):
             text = self.text(parameters, name, context)
             options += [option, text] if text else []
-        if self.given(parameters, "SAMPLES"):
+        if self.given(parameters, "SAMPLES", context):
             options += ["--samples", str(self.parameterAsInt(parameters, "SAMPLES", context))]
         return options + self.external_options(parameters, context)

@@ -50,7 +50,7 @@ def grid_problem(algorithm, parameters, context):
     """Return what is wrong with the grid: units, cells, memory."""
     crs, extent = _place(algorithm, parameters, context)
     shape, resolution = _cells(algorithm, parameters, context)
-    halves = [algorithm.given(parameters, name) for name in ("ROWS", "COLS")]
+    halves = [algorithm.given(parameters, name, context) for name in ("ROWS", "COLS")]
     if (shape is None) == (resolution is None) or halves[0] != halves[1]:
         return "Give the size of a coarse cell, or both coarse rows and coarse columns."
     factor = algorithm.parameterAsInt(parameters, "FACTOR", context)
@@ -72,17 +72,19 @@ def _place(algorithm, parameters, context):
     return crs, algorithm.parameterAsExtent(parameters, "EXTENT", context, crs)
 
 
-def grid_given(algorithm, parameters):
+def grid_given(algorithm, parameters, context):
     """Tell whether any part of a grid but its CRS, which has a default, was given."""
-    return any(algorithm.given(parameters, n) for n in ("EXTENT", "RESOLUTION", "ROWS", "COLS"))
+    return any(
+        algorithm.given(parameters, n, context) for n in ("EXTENT", "RESOLUTION", "ROWS", "COLS")
+    )
 
 
 def _cells(algorithm, parameters, context):
     """Return rows and columns, and the size of a cell; None for what is not given."""
-    rows, cols = (algorithm.given(parameters, name) for name in ("ROWS", "COLS"))
+    rows, cols = (algorithm.given(parameters, name, context) for name in ("ROWS", "COLS"))
     shape = None
     if rows and cols:
         shape = tuple(algorithm.parameterAsInt(parameters, n, context) for n in ("ROWS", "COLS"))
-    if not algorithm.given(parameters, "RESOLUTION"):
+    if not algorithm.given(parameters, "RESOLUTION", context):
         return shape, None
     return shape, algorithm.parameterAsDouble(parameters, "RESOLUTION", context)

@@ -106,10 +106,10 @@ class Reconstruction(EngineAlgorithm):
         wrong = [part for part in limits if not _is_number(part)]
         if wrong and not problem:
             problem = f"{wrong[0]!r} is no threshold; give numbers such as 35 75."
-        if limits and not self.given(parameters, "FOLDER") and not problem:
+        if limits and not self.given(parameters, "FOLDER", context) and not problem:
             problem = "Thresholds make maps of their own; choose the folder of all statistics."
         if self.parameterAsInt(parameters, "SAMPLES", context) and not problem:
-            if not self.given(parameters, "NETCDF"):
+            if not self.given(parameters, "NETCDF", context):
                 problem = "Draws are kept in the NetCDF; choose one, or set draws to 0."
         return problem
 
@@ -132,7 +132,7 @@ class Reconstruction(EngineAlgorithm):
                   for statistic, path in made.items() if wanted["FOLDER"]}  # fmt: skip
         moves = [(made[statistic], path) for path, statistic in (targets | copies).items()]
         moves += [(result["netcdf"], wanted["NETCDF"])] if wanted["NETCDF"] else []
-        self.publish(moves, parameters, context, feedback)
+        self.publish(moves, feedback)
         try:
             look = self._look(result, parameters, context)
             _save_styles(look, targets | copies, feedback)
@@ -149,7 +149,7 @@ class Reconstruction(EngineAlgorithm):
         wanted = {n: self.parameterAsOutputLayer(parameters, n, context) for n in STATISTICS}
         texts = {"FOLDER": self.parameterAsString, "NETCDF": self.parameterAsFileOutput}
         for name, as_text in texts.items():
-            given = self.given(parameters, name)
+            given = self.given(parameters, name, context)
             wanted[name] = as_text(parameters, name, context) if given else ""
         return {name: path or "" for name, path in wanted.items()}
 
@@ -169,7 +169,7 @@ class Reconstruction(EngineAlgorithm):
         samples = self.parameterAsInt(parameters, "SAMPLES", context)
         if samples:
             options += ["--samples", str(samples)]
-        if self.given(parameters, "STEPS"):
+        if self.given(parameters, "STEPS", context):
             options += ["--steps", str(self.parameterAsInt(parameters, "STEPS", context))]
         consistency = self.choice(parameters, "CONSISTENCY", context)
         if consistency:

@@ -132,7 +132,7 @@ class Train(EngineAlgorithm):
     def problem(self, parameters, context):
         """Return what is wrong with history, points and grid."""
         history = self.file(parameters, "HISTORY", context)
-        points = self.given(parameters, "INPUT")
+        points = self.given(parameters, "INPUT", context)
         if bool(history) == points:
             return "Give fine maps of the past or points of stations: one of the two."
         problem = checks.moment(self.text(parameters, "UNTIL", context), "Learn only before")
@@ -142,8 +142,8 @@ class Train(EngineAlgorithm):
         if history and not os.path.isfile(history):
             return f"The file {history} does not exist; choose another one."
         if history:
-            return MAPS_HAVE_A_GRID if grid_given(self, parameters) else ""
-        if not self.given(parameters, "EXTENT"):
+            return MAPS_HAVE_A_GRID if grid_given(self, parameters, context) else ""
+        if not self.given(parameters, "EXTENT", context):
             return "Stations need the extent of the maps to come; draw one or take it from a layer."
         return (
             self.points_problem(parameters, context)
@@ -166,7 +166,7 @@ class Train(EngineAlgorithm):
             self.work(["fit", history, "--model", made, *options], folder, feedback)
             files = os.listdir(made)
             moves = [(os.path.join(made, name), os.path.join(target, name)) for name in files]
-            self.publish(moves, parameters, context, feedback)
+            self.publish(moves, feedback)
         feedback.pushInfo(f"The model is {target}.")
         return {"MODEL": target}
 
@@ -187,7 +187,7 @@ class Train(EngineAlgorithm):
             options += [f"--{option}", text] if text else []
         kind = self.choice(parameters, "KIND", context)
         options += ["--kind", kind] if kind else []
-        if self.given(parameters, "MINUTES"):
+        if self.given(parameters, "MINUTES", context):
             minutes = self.parameterAsDouble(parameters, "MINUTES", context)
             options += ["--max-minutes", repr(minutes)]
         return options + self.external_options(parameters, context)
