@@ -37,7 +37,7 @@ plugin: $(STAMP)
 
 test-qgis: $(STAMP)
 	@env PATH=$(QGIS_PATH) $(QGIS_PYTHON) -c 'import qgis.core, pytest' || { \
-	  echo "$(QGIS_PYTHON) has no QGIS or no pytest. On Debian and Ubuntu: sudo apt-get install qgis python3-qgis qgis-providers python3-pytest xvfb" >&2; exit 1; }
+	  echo "$(QGIS_PYTHON) has no QGIS or no pytest. On Debian and Ubuntu: sudo apt-get install qgis python3-qgis qgis-providers python3-pytest xvfb procps" >&2; exit 1; }
 	env PATH=$(QGIS_PATH) PYTHONDONTWRITEBYTECODE=1 $(QGIS_PYTHON) -m pytest -p no:cacheprovider tests/qgis
 
 sample: $(STAMP)

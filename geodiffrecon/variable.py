@@ -164,7 +164,7 @@ class Variable:
         if not len(frames):
             raise NoObservations(
                 f"No observation lies between {asked[0]} and {asked[1]}; the file covers "
-                f"{iso(times[0])} to {iso(times[-1])}."
+                f"{iso(times[0])} to {iso(times[-1])}, so give other times."
             )
         return frames
 

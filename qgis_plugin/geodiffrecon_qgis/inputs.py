@@ -7,6 +7,8 @@ import os
 
 from qgis.core import QgsProcessingFeatureSourceDefinition, QgsProviderRegistry
 
+from . import outputs
+
 
 def files_of(algorithm, parameters, context):
     """Return the real path of each file that is read, with the title of its parameter."""
@@ -14,13 +16,8 @@ def files_of(algorithm, parameters, context):
     for definition in algorithm.parameterDefinitions():
         for path in _paths(algorithm, definition, parameters, context):
             if path and os.path.exists(path):
-                found[real(path)] = definition.description()
+                found[outputs.real(path)] = definition.description()
     return found
-
-
-def real(path):
-    """Return the one spelling of a path."""
-    return os.path.normcase(os.path.realpath(path))
 
 
 def _paths(algorithm, definition, parameters, context):

@@ -19,8 +19,8 @@ class ModelCard:
     ----------
     of_stations : bool
         Whether it has learnt from stations rather than from maps.
-    value, freq : str
-        Name of the variable, and its step.
+    value : str
+        Name of the variable.
     columns : dict of str
         Column of ``value``, ``time`` and ``station`` in the file that it has learnt from.
     crs : str
@@ -31,7 +31,6 @@ class ModelCard:
 
     of_stations: bool = False
     value: str = ""
-    freq: str = ""
     columns: dict = field(default_factory=dict)
     crs: str = ""
     bounds: tuple = ()
@@ -75,7 +74,6 @@ def read_card(path):
         return ModelCard(
             of_stations=config.get("form") == "stations",
             value=str(variable.get("name") or ""),
-            freq=str(variable.get("freq") or ""),
             columns=_columns(about.get("columns") or {}, variable),
             crs=str(variable["grid"].get("crs") or ""),
             bounds=_bounds(variable["grid"]),

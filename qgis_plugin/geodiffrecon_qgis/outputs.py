@@ -40,9 +40,14 @@ def check_suffix(path, suffixes):
         raise OutputError(f"{path} does not end in {' or '.join(suffixes)}; give another name.")
 
 
+def real(path):
+    """Return the one spelling of a path."""
+    return os.path.normcase(os.path.realpath(path))
+
+
 def check_spared(path, read):
     """Raise OutputError if an output would replace a file that is `read`; see `inputs`."""
-    title = read.get(os.path.normcase(os.path.realpath(path)))
+    title = read.get(real(path))
     if title is not None:
         raise OutputError(f"{path} is read as «{title}»; choose another file for the output.")
 

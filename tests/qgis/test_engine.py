@@ -167,7 +167,7 @@ def test_an_engine_that_says_nothing_any_more_can_be_cancelled(fake, tmp_path, m
     assert time.monotonic() - began < 3
 
 
-def test_an_engine_ends_with_the_program_that_started_it(fake, tmp_path, monkeypatch):
+def test_an_engine_is_told_to_end_when_its_input_closes(fake, tmp_path, monkeypatch):
     monkeypatch.setenv("FAKE", "lifeline")
     assert run(fake, tmp_path)["lifeline"] == "1"
 

@@ -29,7 +29,6 @@ from qgis.PyQt.QtGui import QIcon
 from .. import checks, child, engine, inputs, outputs, points, settings, wording
 
 ADVANCED = QgsProcessingParameterDefinition.Flag.FlagAdvanced
-ANY_FILE = "All files (*)"
 MAPS = "Maps (*.nc *.nc4 *.tif *.tiff);;All files (*)"
 DEVICES = ["auto", "cpu", "cuda"]
 
@@ -228,7 +227,7 @@ class EngineAlgorithm(QgsProcessingAlgorithm):
                 outputs.check_suffix(path, (".tif", ".tiff"))
             outputs.check_spared(path, read)
             outputs.check_writable(path)
-            other = seen.setdefault(os.path.normcase(os.path.abspath(path)), name)
+            other = seen.setdefault(outputs.real(path), name)
             if other != name:
                 raise outputs.OutputError(
                     f"«{titles[other]}» and «{titles[name]}» would both be {path}; choose another "
@@ -302,6 +301,32 @@ def add_points(algorithm, *, value_help, optional=False):
     algorithm.add(
         QgsProcessingParameterString("TZ", "Time zone of times without one", "", optional=True),
         "IANA name such as Asia/Shanghai, or +08:00, if the times do not say their zone.",
+    )
+
+
+def add_history(algorithm, title, text):
+    """Add a file of fine maps, and which of its variables is meant."""
+    algorithm.add(
+        QgsProcessingParameterFile("HISTORY", title, optional=True, fileFilter=MAPS), text
+    )
+    algorithm.add(
+        QgsProcessingParameterString("VARIABLE", "Variable", "", optional=True),
+        "Name of the variable of a NetCDF that has several.",
+    )
+
+
+def add_period(algorithm, text):
+    """Add the first and the last time."""
+    for name, title in (("FROM", "First time"), ("TO", "Last time")):
+        algorithm.add(QgsProcessingParameterString(name, title, "", optional=True), text)
+
+
+def add_calendar_zone(algorithm):
+    """Add the zone in which days are cut."""
+    algorithm.add(
+        QgsProcessingParameterString("CALENDAR_TZ", "Zone of days", "", optional=True),
+        "IANA name of the zone in which days are cut, such as Asia/Shanghai; UTC if empty.",
+        advanced=True,
     )
 
 

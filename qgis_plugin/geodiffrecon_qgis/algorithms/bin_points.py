@@ -11,7 +11,7 @@ from qgis.core import (
 )
 
 from .. import checks
-from .base import EngineAlgorithm, add_points, fixed_list, work_folder
+from .base import EngineAlgorithm, add_calendar_zone, add_points, fixed_list, work_folder
 from .grids import add_factor, add_grid, grid_options, grid_problem
 
 
@@ -51,11 +51,7 @@ class BinPoints(EngineAlgorithm):
             "Which end of its interval a time stamp marks.",
             advanced=True,
         )
-        self.add(
-            QgsProcessingParameterString("CALENDAR_TZ", "Zone of days", "", optional=True),
-            "IANA name of the zone in which days are cut; UTC if empty.",
-            advanced=True,
-        )
+        add_calendar_zone(self)
         self.addParameter(QgsProcessingParameterFileDestination("OUTPUT", "Cube", "NetCDF (*.nc)"))
 
     def problem(self, parameters, context):

@@ -7,18 +7,17 @@ import os
 
 from qgis.core import (
     QgsProcessingParameterBoolean,
-    QgsProcessingParameterFile,
     QgsProcessingParameterFileDestination,
     QgsProcessingParameterNumber,
-    QgsProcessingParameterString,
 )
 
 from .. import checks, models
 from .base import (
-    MAPS,
     EngineAlgorithm,
     add_external,
+    add_history,
     add_model,
+    add_period,
     add_points,
     add_run,
     add_station,
@@ -49,15 +48,10 @@ class Evaluate(EngineAlgorithm):
     def initAlgorithm(self, config=None):
         """Define parameters and outputs."""
         add_model(self)
-        self.add(
-            QgsProcessingParameterFile(
-                "HISTORY", "Fine maps (model of maps)", optional=True, fileFilter=MAPS
-            ),
+        add_history(
+            self,
+            "Fine maps (model of maps)",
             "NetCDF, or GeoTIFF with one band per time, later than the model's training.",
-        )
-        self.add(
-            QgsProcessingParameterString("VARIABLE", "Variable", "", optional=True),
-            "Name of the variable of a NetCDF that has several.",
         )
         add_points(self, value_help="Measured values (model of stations).", optional=True)
         add_station(self)
@@ -71,11 +65,7 @@ class Evaluate(EngineAlgorithm):
             number("MISSING", "Share of hidden cells", number.Type.Double, 0.4, False, 0.01, 0.99),
             "Between 0 and 1; models of maps only.",
         )
-        for name, title in (("FROM", "First time"), ("TO", "Last time")):
-            self.add(
-                QgsProcessingParameterString(name, title, "", optional=True),
-                "Such as 2024-01-31; both ends are included.",
-            )
+        add_period(self, "Such as 2024-01-31; both ends are included.")
         self._add_advanced()
         self.addParameter(
             QgsProcessingParameterFileDestination("REPORT", "Report", "HTML files (*.html)")

@@ -12,7 +12,6 @@ from qgis.core import (
     QgsProcessingParameterFolderDestination,
     QgsProcessingParameterNumber,
     QgsProcessingParameterRasterDestination,
-    QgsProcessingParameterString,
 )
 
 from .. import arrival, checks, models
@@ -20,6 +19,7 @@ from .base import (
     EngineAlgorithm,
     add_exceedances,
     add_external,
+    add_period,
     add_run,
     fixed_list,
     is_temporary,
@@ -48,12 +48,11 @@ class Reconstruction(EngineAlgorithm):
 
     def add_request(self):
         """Add what is mapped."""
-        for name, title in (("FROM", "First time"), ("TO", "Last time")):
-            self.add(
-                QgsProcessingParameterString(name, title, "", optional=True),
-                "Such as 2024-01-31 or 2024-01-31T06:00, in the zone of the model's days. Both are "
-                "included; without them all of the observations' time is mapped.",
-            )
+        add_period(
+            self,
+            "Such as 2024-01-31 or 2024-01-31T06:00, in the zone of the model's days. Both are "
+            "included; without them all of the observations' time is mapped.",
+        )
         self.add(
             fixed_list("STYLE", "Style", list(STYLES), next(iter(STYLES))),
             "Colours of the mean and of quantiles. The classes are for PM2.5 in µg/m³.",

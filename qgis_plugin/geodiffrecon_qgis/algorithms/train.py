@@ -8,7 +8,6 @@ import os
 from qgis.core import (
     QgsProcessingParameterBoolean,
     QgsProcessingParameterCrs,
-    QgsProcessingParameterFile,
     QgsProcessingParameterFolderDestination,
     QgsProcessingParameterNumber,
     QgsProcessingParameterString,
@@ -16,9 +15,10 @@ from qgis.core import (
 
 from .. import checks, models
 from .base import (
-    MAPS,
     EngineAlgorithm,
+    add_calendar_zone,
     add_external,
+    add_history,
     add_points,
     add_run,
     add_station,
@@ -41,8 +41,8 @@ class Train(EngineAlgorithm):
     TAGS = ("fit", "learn", "calibrate", "history", "stations")
     FILES = ("MODEL",)
     HELP = (
-        "Learns how the variable behaves in space and time, from complete fine maps of the past "
-        "(NetCDF or multi-band GeoTIFF) or from stations alone. Give one of the two.\n\n"
+        "Learns how the variable behaves in space and time, from fine maps of the past (NetCDF "
+        "or multi-band GeoTIFF; holes are allowed) or from stations alone. Give one of the two.\n\n"
         "Maps bring their own grid. With stations, extent, CRS and cell size are those of the maps "
         "to come. Training takes minutes to hours; Most minutes ends it in time, and Cancel ends "
         "it at once with nothing left behind.\n\n"
@@ -51,15 +51,10 @@ class Train(EngineAlgorithm):
 
     def initAlgorithm(self, config=None):
         """Define parameters and outputs."""
-        self.add(
-            QgsProcessingParameterFile(
-                "HISTORY", "Fine maps of the past", optional=True, fileFilter=MAPS
-            ),
+        add_history(
+            self,
+            "Fine maps of the past",
             "NetCDF, or GeoTIFF with one band per time. Leave empty to learn from stations.",
-        )
-        self.add(
-            QgsProcessingParameterString("VARIABLE", "Variable", "", optional=True),
-            "Name of the variable of a NetCDF that has several.",
         )
         add_points(self, value_help="Measured values: means over the time step.", optional=True)
         add_station(self)
@@ -96,11 +91,7 @@ class Train(EngineAlgorithm):
             "Such as 2023-09-01: what comes later is kept for Evaluate a model.",
             advanced=True,
         )
-        self.add(
-            QgsProcessingParameterString("CALENDAR_TZ", "Zone of days", "", optional=True),
-            "IANA name of the zone in which days are cut, such as Asia/Shanghai; UTC if empty.",
-            advanced=True,
-        )
+        add_calendar_zone(self)
         self.add(
             QgsProcessingParameterString("COUNTRY", "Country of the holidays", "", optional=True),
             "Two letters, such as CN.",
