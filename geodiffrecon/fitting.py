@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from .presets import Layer, Settings
     from .training import Batch
 
-CHECK_PAIRS = 256
+CHECK_PAIRS, DIFFUSION_PAIRS = 256, 96
 GATE_FRAMES = 64
 SEGMENT_DAYS = 1.5
 JOINT_BATCH = 32
@@ -117,7 +117,7 @@ class Fitting:
         rehearsal = self._rehearse(self.split.fold)
         bare = model = self._skeleton(rehearsal.priors[-1])
         self._trials = trials(self._source, points=False, seed=self.seed)
-        if self.settings.prior and self.settings.gated:
+        if self.settings.prior or self.settings.mean:  # else nothing is judged
             self._measure_blocks(bare)
         means, joint = None, False
         if self.settings.mean:
@@ -146,7 +146,7 @@ class Fitting:
 
     def _prior(self, fold: NDArray[np.int64]) -> Prior:
         if not self.settings.prior:
-            return Prior.flat(self.record, self.calendar, fold >= 0)
+            return Prior.flat(self.record, self.calendar, self.kind, fold >= 0)
         prior = Prior.fit(self.record, self.calendar, self.kind, fold, self._chosen)
         return replace(prior, point_noise=self._noise)
 
@@ -432,7 +432,8 @@ class Fitting:
         rehearsal: Rehearsal,
         left: Residuals | None = None,
     ) -> Callable[[], float]:
-        batches = self._phase(rehearsal, self.split.gate, 99, 64, left).checks(CHECK_PAIRS)
+        pairs = CHECK_PAIRS if left is None else DIFFUSION_PAIRS
+        batches = self._phase(rehearsal, self.split.gate, 99, 64, left).checks(pairs)
 
         def check() -> float:
             total = 0.0
@@ -469,13 +470,11 @@ class Fitting:
         self, layer: str, score: str, scores: list[NDArray[np.float64]],
         blocks: NDArray[np.int64] | None = None,
     ) -> bool:  # fmt: skip
-        if not self.settings.gated:
-            return True
         blocks = blocks_of(self._gate_frames(), self._length) if blocks is None else blocks
         verdict = judge(layer, score, scores[0], scores[1], blocks)
         self.verdicts.append(verdict)
         self.log(verdict.sentence() + ".")
-        return verdict.kept
+        return verdict.kept or not self.settings.gated
 
     def _parts(self, phase: str, number: int) -> list[float | None]:
         """Return the ends of `number` equal parts of the time that `phase` has left."""

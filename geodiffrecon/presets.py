@@ -174,10 +174,10 @@ PAPER = Settings(
     pattern=12,
     members=1,
     completion_diffusion=Layer(
-        widths=(48, 96), blocks=1, d=32, layers=2, dropout=0.1, steps=2000, rate=1e-3
+        widths=(48, 96), blocks=1, d=32, layers=2, dropout=0.1, steps=4000, batch=16, rate=1e-3
     ),
     refinement_diffusion=Layer(
-        widths=(24, 48, 96), blocks=1, d=32, layers=2, dropout=0.1, steps=3000, rate=1e-3
+        widths=(24, 48, 96), blocks=1, d=32, layers=2, dropout=0.1, steps=6000, batch=12, rate=1e-3
     ),
     joint_steps=200,
     chain=Chain(steps=16),
