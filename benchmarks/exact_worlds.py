@@ -194,9 +194,9 @@ def folded(mean: Array, std: Array) -> Array:
     Grimit et al. (2006). The continuous ranked probability score for circular variables and its
     application to mesoscale forecast ensemble verification. Eq A1.
     """
-    safe = np.maximum(std, 1e-300)
-    ratio = mean / safe
-    bell = np.exp(-0.5 * np.minimum(ratio**2, 1e4)) * np.sqrt(2 / np.pi)
+    safe = np.maximum(std, 1e-12)
+    ratio = np.clip(mean / safe, -40.0, 40.0)  # farther out the sign is certain
+    bell = np.exp(-0.5 * ratio**2) * np.sqrt(2 / np.pi)
     return safe * bell + mean * (2 * ndtr(ratio) - 1)
 
 
