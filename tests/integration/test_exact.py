@@ -82,10 +82,15 @@ def perfect_layers(model, posterior, steps, sampler="dpmpp_2m"):
     return replace(
         layers,
         completion_diffusion=ResidualDiffusion(
-            Unread(), Perfect(shape), sampler, steps, layers.lattice, 1
+            Unread(), Perfect(shape), sampler=sampler, steps=steps, lattice=layers.lattice
         ),
         refinement_diffusion=ResidualDiffusion(
-            Unread(), Perfect(fine), sampler, steps, layers.lattice, WORLD.factor
+            Unread(),
+            Perfect(fine),
+            sampler=sampler,
+            steps=steps,
+            lattice=layers.lattice,
+            factor=WORLD.factor,
         ),
     )
 
