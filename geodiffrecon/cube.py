@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from .grid import Level
 
+BUSY = 10.0  # counts in a map, which is then hardly ever zero by chance
+FADED = 0.05  # of the usual total: a process that falls lower may fall to zero
 TIME_ATTRS = {
     "standard_name": "time",
     "long_name": "start of the interval, UTC",
@@ -181,6 +183,52 @@ def fingerprint(cube: xr.Dataset) -> str:
     digest.update(times.tobytes())
     digest.update(values.tobytes())
     return digest.hexdigest()
+
+
+def outages(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which maps (T,) of summed `values` (T, rows, cols) are zero because nothing counted.
+
+    Only where sums are counts (multiples of one unit) and no other map comes near zero: a
+    recorder that fails is silent at once, traffic and rain fade. A twentieth of the other maps
+    may be quieter.
+
+    Examples
+    --------
+    >>> outages(np.array([30.0, 45, 0, 38]).reshape(4, 1, 1)).tolist()
+    [False, False, True, False]
+    """
+    known = np.isfinite(values)
+    filled = np.where(known, values, 0.0).astype(np.float64)
+    totals = filled.sum(axis=(1, 2))
+    some = known.any(axis=(1, 2))
+    silent_maps = some & ~filled.any(axis=(1, 2))
+    others = totals[some & ~silent_maps]
+    if not silent_maps.any() or not len(others) or (filled < 0).any():
+        return np.zeros(len(values), bool)
+    unit = _unit(filled)
+    busy = unit > 0 and np.quantile(others, 0.05) >= max(BUSY * unit, FADED * np.median(others))
+    return silent_maps & (busy and bool(silent_maps.sum() < len(others)))
+
+
+def _unit(values: NDArray[np.float64]) -> float:
+    """Return what all `values` are multiples of, by Euclid's algorithm; 0 where there is nothing.
+
+    Measured values have no unit, or one so small that it is that of their digits.
+    """
+    left = np.unique(values[values > 0])
+    error, unit = 1e-6 * float(left[-1]), float(left[0])
+    while unit > 10 * error:
+        left = np.abs(left - unit * np.rint(left / unit))
+        left = left[left > error]
+        if not len(left):
+            return unit
+        unit = float(left.min())
+    return 0.0
+
+
+def kept_zeros(cube: xr.Dataset) -> bool:
+    """Return whether the caller has declared that zeros of a cube are zeros."""
+    return cube.attrs.get("empty") == "zero"
 
 
 def observed(cube: xr.Dataset) -> NDArray[np.bool_]:

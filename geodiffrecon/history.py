@@ -8,7 +8,7 @@ import numpy as np
 
 from .axes import crop_box, geobox, parse_crs
 from .calendar import known_zone
-from .cube import make_cube
+from .cube import make_cube, outages
 from .errors import GridMismatch, InvalidParameter, InvalidTime, MissingCRS, NoObservations
 from .grid import NestedGrid
 from .progress import silent
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     Range = tuple[int, int]
 
 Empty = Literal["auto", "zero"]
-BUSY_TOTAL = 100.0  # with so many events in the median frame, a frame of zeros is an outage
 ALIGNMENT = 1e-3  # of a cell
 
 
@@ -83,8 +82,8 @@ def open_history(
     freq : str, optional
         The step; needed only where a file holds one map.
     empty : {"auto", "zero"}
-        ``auto`` turns frames of zeros only into gaps where counts are summed and the median
-        frame has 100 or more: an outage is not a zero. ``zero`` keeps them.
+        ``auto`` turns frames of zeros only into gaps where counts are summed and no other frame
+        comes near zero: an outage is not a zero. ``zero``, or a file that says so, keeps them.
 
     Returns
     -------
@@ -268,6 +267,7 @@ def _cube(
     n_obs = None if source.read_n_obs is None else source.read_n_obs(rows, cols)
     if not np.isfinite(values).any():
         raise NoObservations(f"All values of {source.name!r} are missing in the part read.")
+    empty = "zero" if source.attrs.get("empty") == "zero" else empty
     if how == "sum" and empty == "auto":
         notes.extend(_drop_outages(values, source.name))
     numbers = step.number(source.times[order])
@@ -283,7 +283,7 @@ def _cube(
         calendar_tz=tz,
         n_obs=None if n_obs is None else _spread(n_obs[order], numbers, 0),
         value_attrs=source.value_attrs,
-        attrs={"notes": notes} if notes else {},
+        attrs={"empty": empty, **({"notes": notes} if notes else {})},
     )
 
 
@@ -307,12 +307,9 @@ def _steps(source: MapSource, tz: str, freq: str | None) -> tuple[NDArray[np.int
 
 
 def _drop_outages(values: NDArray[np.float32], name: str) -> list[str]:
-    """Turn frames of zeros only into gaps, in place, where counts make that an outage."""
-    known = np.isfinite(values)
-    totals = np.where(known, values, 0).sum(axis=(1, 2), dtype=np.float64)
-    whole = bool(np.all(np.where(known, values, 0) % 1 == 0))
-    silent_frames = (totals == 0) & known.any(axis=(1, 2)) & ~(values < 0).any(axis=(1, 2))
-    if not whole or not silent_frames.any() or np.median(totals) < BUSY_TOTAL:
+    """Turn frames that are `outages` into gaps, in place, and say so."""
+    silent_frames = outages(values)
+    if not silent_frames.any():
         return []
     values[silent_frames] = np.nan
     return [

@@ -144,7 +144,7 @@ class DiffusionLoss:
     ) -> Tensor:
         units = batch.units
         known, truth = fine.isfinite(), units.encode(fine.nan_to_num())
-        residual = (truth - units.location(case)) / units.scale(case).clamp(min=1e-6)
+        residual = (truth - units.location(case)) / units.scale(case).clamp(min=1e-30)
         residual = _filled(residual, known, units.factor).clamp(-LIMIT, LIMIT)
         weight = known.to(residual.dtype)
         return residual_loss(network, self.process, case, residual, weight, batch.generator)

@@ -108,7 +108,8 @@ def evaluate(
     first, last = (iso(task.record.times[task.frames[i]]) for i in (0, -1))
     return {
         "rows": rows, "frames": len(task.frames), "first": first, "last": last,
-        "masks": masks, "samples": samples, "seed": seed, "in_sample": in_sample, **model.info(),
+        "masks": masks, "samples": samples, "in_sample": in_sample,
+        **model.info(), "seed": seed, "model_seed": model.seed,
     }  # fmt: skip
 
 

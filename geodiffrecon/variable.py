@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from .summary import Summary
 
+LARGEST = 1e15  # its square, summed over a record, still fits single precision
+
 
 @dataclass(frozen=True)
 class Variable:
@@ -117,6 +119,28 @@ class Variable:
             raise InvalidParameter(
                 f"Sums of real values (down to {low:g}) have no shares; use aggregation mean, or "
                 "kind positive where nothing is below zero."
+            )
+
+    @staticmethod
+    def check_varied(known: NDArray[np.floating]) -> None:
+        """Refuse `known` values (n,) of a record that nothing can be learnt from.
+
+        Raises
+        ------
+        InvalidParameter
+            If they are all equal, or larger than arithmetic in single precision takes.
+        """
+        low, high = float(known.min()), float(known.max())
+        if max(-low, high) > LARGEST:
+            raise InvalidParameter(
+                f"Values reach {max(low, high, key=abs):g} before the end of training, beyond the "
+                f"{LARGEST:g} that a model can learn from; if that is a code of missing values, "
+                "declare it, else give the values in a larger unit."
+            )
+        if low == high:
+            raise InvalidParameter(
+                f"All {known.size} values before the end of training are {low:g}, and a model "
+                "learns from what varies; check the value column or variable."
             )
 
     def check_observations(self, observations: xr.Dataset) -> None:

@@ -14,7 +14,7 @@ from ..device import torch_device
 from ..errors import GridMismatch, InvalidParameter, NotFitted
 from ..features import Features
 from ..memory import check_maps
-from ..model import quiet
+from ..model import kept_draws, quiet
 from ..progress import Progress, silent
 from ..scaling import propose_kind
 from ..variable import OfVariable, Variable
@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     from ..grid import NestedGrid
     from ..points import PointTable
     from ..scaling import Kind
+    from .anomalies import Readings
     from .forecast import SiteForecast
     from .layers import StationLayers
     from .sky import Sky
-    from .surroundings import Readings
 
     Array = NDArray[np.float64]
     Log = Callable[[str], None]
@@ -184,6 +184,7 @@ class StationDiffRecon(OfVariable):
         self.kind = self._kind(network, kind)
         network, _ = cleaned(network, self.kind)
         network = network.only(np.isfinite(network.values).sum(axis=0) > 0)  # before `until`
+        self.variable.check_varied(network.values[np.isfinite(network.values)])
         check_size(len(network.names), len(self.settings.lags))
         self.columns, self.label = columns, label
         calendar = Calendar.seen_in(network.times, tz=network.calendar_tz, country=country)
@@ -229,7 +230,7 @@ class StationDiffRecon(OfVariable):
         points : PointTable or StationNetwork
             Readings; those before the first step mapped serve as history.
         samples : int
-            Draws of the ensemble; mean, spread and quantiles do not depend on it.
+            Draws to keep; mean, spread and quantiles do not depend on it.
         seed : int
             Of the draws.
         times : tuple of str, optional
@@ -259,14 +260,14 @@ class StationDiffRecon(OfVariable):
         layers = self._fitted()
         network = self._given(points, sites=math.prod(self.grid.fine_shape))
         frames = self.variable.frames(network.times, times)
-        kept = samples if keep_draws else 0
+        samples = kept = kept_draws(samples, keep_draws, log)
         check_maps(len(frames), self.grid.fine_shape, kept)
         x, y = centres(self.grid)
         readings = self._readings(network, external)
         found = layers.forecast(
             readings, network.times, frames, Places.of(self.grid).cells_km(self.grid),
             self.terrain.at(external, self.grid, x, y), draws=range(kept), seed=seed,
-            progress=progress,
+            progress=progress, log=log,
         )  # fmt: skip
         return maps_of(
             found, self.variable, network, frames, exceed=exceed,
@@ -298,7 +299,7 @@ class StationDiffRecon(OfVariable):
         return layers.forecast(
             self._readings(network, external), network.times, frames,
             Places.of(self.grid).km(x, y), self.terrain.at(external, self.grid, x, y),
-            draws=range(samples), seed=seed, progress=progress,
+            draws=range(samples), seed=seed, progress=progress, log=log,
         )  # fmt: skip
 
     # --- files ---------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from station_worlds import (
 from geodiffrecon.calendar import Calendar
 from geodiffrecon.errors import NoObservations
 from geodiffrecon.networks.points import PointDenoiser, PointFormer
+from geodiffrecon.stations.anomalies import Readings
 from geodiffrecon.stations.climate import Climate, PlaceEffect
 from geodiffrecon.stations.evidence import StationSplit, per_frame
 from geodiffrecon.stations.forecast import Power
@@ -32,7 +33,7 @@ from geodiffrecon.stations.places import Places
 from geodiffrecon.stations.recent import RecentErrors, mean_square
 from geodiffrecon.stations.sky import Sky
 from geodiffrecon.stations.spread import LocalSpread, crps_of, exact_crps
-from geodiffrecon.stations.surroundings import MEMORY, Cases, Readings, Surroundings, _parts
+from geodiffrecon.stations.surroundings import MEMORY, Cases, Surroundings, _parts
 from geodiffrecon.steps import TimeStep
 
 SEED = 11
