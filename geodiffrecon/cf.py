@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import UnreadableFile
+from .files.netcdf import damaged, open_netcdf
 from .grid import NestedGrid, level_of
 from .outputs import provenance, whole_files
-from .sources import damaged, open_netcdf
 
 if TYPE_CHECKING:
     import xarray as xr

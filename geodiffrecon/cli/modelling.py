@@ -8,6 +8,7 @@ import typer
 
 from . import options as opt
 from .inputs import external_features, holds_points, refuse_options
+from .reading import Reading, reads_maps
 from .running import Session, session
 from .stations import (
     GridChoice,
@@ -28,8 +29,11 @@ ONLY_MAPS = "only for maps, but this file holds points; leave it out"
 ONLY_POINTS = "only for points, but this file holds maps; leave it out"
 
 
+@reads_maps
 def fit_command(
+    *,
     history: Annotated[Path, typer.Argument(help="Fine maps (NetCDF, GeoTIFF), or stations.")],
+    maps: Reading,
     model: opt.Model,
     factor: Annotated[int, opt.option("Fine cells per coarse cell.", "--factor")],
     aggregation: Annotated[opt.Pooling, opt.option("What pooling means.", "--aggregation")],
@@ -52,9 +56,7 @@ def fit_command(
     y: opt.Y = None,
     station: opt.Station = None,
     tz: opt.Tz = None,
-    freq: Annotated[
-        str | None, opt.option("Stations: time step, such as 1h.", "--freq", show="F")
-    ] = None,
+    freq: Annotated[str | None, opt.option("Time step, such as 1h.", "--freq", show="F")] = None,
     label: Annotated[
         opt.Label | None, opt.option("Which end of an interval stamps mark.", "--label")
     ] = None,
@@ -93,11 +95,11 @@ def fit_command(
         columns = {"value": value, "time": time, "tz": tz, "x": x, "y": y, "station": station}
         columns["units"] = units
         only_points = {f"--{name}": given for name, given in columns.items()} | {
-            "--freq": freq, "--label": label, "--shape": shape, "--resolution": resolution,
+            "--shape": shape, "--resolution": resolution,
             "--like": like, "--grid-crs": grid_crs, "--quality": quality,
         }  # fmt: skip
         if holds_points(history):
-            refuse_options({"--rows": rows, "--cols": cols, "--trim": trim,
+            refuse_options({"--rows": rows, "--cols": cols, "--trim": trim, **maps.given(),
                             "--variable": None if pretrain else variable}, ONLY_MAPS)  # fmt: skip
             check_points(columns, aggregation.value)
             _fit_points(
@@ -110,7 +112,7 @@ def fit_command(
         _fit_maps(
             run, history, model, recipe, variable=variable, factor=factor, crs=crs, bounds=bounds,
             rows=rows, cols=cols, trim=trim, aggregation=aggregation.value,
-            calendar_tz=calendar_tz,
+            calendar_tz=calendar_tz, **maps.request(),
         )  # fmt: skip
 
 
