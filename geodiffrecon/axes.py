@@ -225,15 +225,15 @@ def order_east(x: NDArray[Any], *, geographic: bool) -> tuple[NDArray[np.int64],
     --------
     >>> order_east(np.array([0.0, 90.0, 180.0, 270.0]), geographic=True)
     (array([2, 3, 0, 1]), array([-180.,  -90.,    0.,   90.]))
-    >>> order_east(np.array([179.0, -179.0]), geographic=True)[1]
-    array([179., 181.])
+    >>> order_east(np.array([179.0, 180.0, -179.0]), geographic=True)[1]
+    array([179., 180., 181.])
     """
     own = np.argsort(x, kind="stable")
     if not geographic or len(x) < 2:
         return own, x[own]
     east = x[own]
     step = abs(float(np.median(np.diff(east))))
-    if _regular(east) and east[0] >= -180 - step and east[-1] <= 180 + step:
+    if _regular(east) and east[0] >= -180 - step / 2 and east[-1] <= 180 + step / 2:
         return own, east
     for low in (-180.0, 0.0):
         turned = np.mod(x - low, 360) + low

@@ -138,10 +138,11 @@ def _times(count: int, times: Any, iso: Any) -> str:
 def _next(path: Path, source: Any) -> str:
     """Return the command that comes next, with what it still has to be told."""
     crs = " --crs EPSG:CODE" if source.box.crs is None else ""
-    if source.times is None and source.count > 1:
-        return f"geodiffrecon plot {path.name}{crs} --select band=1"
-    if source.times is None or source.count == 1:
-        return f"geodiffrecon plot {path.name}{crs}"
+    if source.times is None:
+        one = " --select band=1" if source.count > 1 else ""
+        return f"geodiffrecon plot {path.name}{crs}{one} --times DATE --freq 1D"
+    if source.count == 1:
+        return f"geodiffrecon plot {path.name}{crs} --freq 1D"
     if source.attrs.get("level") == "coarse":
         return f"geodiffrecon reconstruct {path.name} --model MODEL --out DIR"
     return f"geodiffrecon fit {path.name}{crs} --model MODEL --factor N --aggregation mean"

@@ -70,6 +70,7 @@ def reconstruct_command(
     y: opt.Y = None,
     station: opt.Station = None,
     crs: opt.PointsCrs = None,
+    variable: opt.Variable = None,
     agg: Annotated[opt.PointPooling | None, opt.option("What a cell holds.", "--agg")] = None,
     empty: Annotated[
         opt.Empty | None, opt.option("What cells without points hold; auto.", "--empty")
@@ -84,7 +85,7 @@ def reconstruct_command(
         from ..stations.model import StationDiffRecon
         from .station_maps import Order
 
-        estimator = load(model, device=device.value)
+        estimator, value = load(model, device=device.value), value or variable
         if isinstance(estimator, StationDiffRecon):
             refuse_options(
                 {"--steps": steps, "--consistency": consistency, "--agg": agg, "--empty": empty},

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..errors import InvalidParameter
 from . import options as opt
 from .inputs import external_features, holds_points, refuse_options
 from .reading import Reading, reads_maps
@@ -101,6 +102,8 @@ def fit_command(
         if holds_points(history):
             refuse_options({"--rows": rows, "--cols": cols, "--trim": trim, **maps.given(),
                             "--variable": None if pretrain else variable}, ONLY_MAPS)  # fmt: skip
+            if label is opt.Label.MIDDLE:
+                raise InvalidParameter("--label middle is for maps; stations have start or end.")
             check_points(columns, aggregation.value)
             _fit_points(
                 run, history, model, columns | {"crs": crs},
@@ -178,8 +181,6 @@ def _fit_complete(run: Session, cube: Any, recipe: Recipe, aggregation: str) -> 
 
 def _check_target(model: Path) -> None:
     """Refuse a directory that the model cannot replace before hours are spent."""
-    from ..errors import InvalidParameter
-
     taken: Any = model.is_file() or (
         model.is_dir() and not (model / "config.json").is_file() and any(model.iterdir())
     )

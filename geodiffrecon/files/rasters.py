@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -64,10 +65,14 @@ class Bands:
 def open_raster(name: str | Path) -> Iterator[Any]:
     """Open a raster for reading; whatever breaks is an UnreadableFile."""
     import rasterio
-    from rasterio.errors import CRSError, RasterioIOError
+    from rasterio.errors import CRSError, NotGeoreferencedWarning, RasterioIOError
 
     try:
-        with rasterio.open(name) as source:
+        # What nothing places is judged in `place_of`; the warning would only say it twice.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+            source = rasterio.open(name)
+        with source:
             yield source
     except RasterioIOError as error:
         if "not recognized" in str(error):
