@@ -11,6 +11,7 @@ import pandas as pd
 
 from .calendar import iso
 from .cf import EXCEED, ascii_units, units_of
+from .cube import as_cube
 from .errors import InvalidParameter
 from .grid import NestedGrid, level_of
 from .outputs import provenance, whole_files
@@ -95,6 +96,7 @@ def write_geotiff(
     InvalidParameter
         If the folder cannot be written to, or no file can have `max_bands`.
     """
+    maps = as_cube(maps)
     stack = _stack(maps)
     planned = _plan(maps, stack, split_time=split_time, max_bands=max_bands)
     with whole_files(out_dir) as draft:
@@ -126,6 +128,7 @@ def geotiff_names(
     GridMismatch, InvalidParameter
         As `write_geotiff`.
     """
+    maps = as_cube(maps)
     names: dict[str, list[str]] = {}
     for file in _plan(maps, _stack(maps), split_time=split_time, max_bands=max_bands):
         names.setdefault(file.statistic, []).append(file.name)

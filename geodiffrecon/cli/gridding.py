@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..errors import InvalidParameter
 from . import options as opt
 from .running import session
 
@@ -47,12 +48,15 @@ def bin_points_command(
         from ..points import read_points
 
         _check_request(out, value, agg)
+        if label is opt.Label.MIDDLE:
+            raise InvalidParameter("--label middle is for maps; points have start or end.")
         column = None if agg == "count" else value
         table = read_points(points, value=column, time=time, tz=tz, x=x, y=y, crs=crs)
         grid = grid_of(table.crs, bounds, shape, resolution, like, factor, grid_crs)
         cube = bin_points(
             table, grid, freq=freq, agg=agg.value, level=level.value, empty=empty.value,
-            label=label.value, calendar_tz=calendar_tz or "UTC", progress=run.progress,
+            label="end" if label is opt.Label.END else "start", calendar_tz=calendar_tz or "UTC",
+            progress=run.progress,
         )  # fmt: skip
         for note in table.notes:
             run.log(note)
@@ -77,8 +81,7 @@ def _where(cube: Any) -> str:
 
 
 def _check_request(out: Path, value: str | None, agg: str) -> None:
-    from ..errors import InvalidParameter
-    from ..grid import NETCDF_SUFFIXES
+    from ..files.netcdf import NETCDF_SUFFIXES
 
     if out.suffix.lower() not in NETCDF_SUFFIXES:
         raise InvalidParameter(f"--out is {out.name!r}; give a name that ends in .nc.")
@@ -98,7 +101,6 @@ def grid_of(
     grid_crs: str | None,
 ) -> "NestedGrid":
     """Return the grid of the options; without `grid_crs` it is in the CRS of the points."""
-    from ..errors import InvalidParameter
     from ..grid import NestedGrid
 
     if (like is None) == (bounds is None):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidParameter, MissingColumn, MissingCRS
+from .reading import Reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -35,6 +36,8 @@ class PointOptions:
         The model's aggregation by default.
     empty : {"auto", "zero", "missing"}
         As in `bin_points`.
+    maps : Reading
+        How gridded observations are read.
     """
 
     value: str | None = None
@@ -45,6 +48,7 @@ class PointOptions:
     crs: str | None = None
     agg: str | None = None
     empty: str = "auto"
+    maps: Reading = field(default_factory=Reading)
 
 
 def holds_points(path: Path) -> bool:
@@ -193,8 +197,9 @@ def _from_maps(
     def opener(crs: str | None) -> xr.Dataset:
         def read(variable: str | None) -> xr.Dataset:
             return open_cube(
-                path, variable=variable, grid=model.grid, crs=crs, freq=model.freq,
+                path, variable=variable, grid=model.grid, crs=crs,
                 aggregation=model.aggregation, calendar_tz=model.calendar_tz, progress=progress,
+                **wanted.maps.request(freq=model.freq),
             )  # fmt: skip
 
         try:

@@ -12,6 +12,7 @@ import typer
 from ..errors import InvalidParameter
 from . import options as opt
 from .inputs import PointOptions, external_features, open_observations, refuse_options
+from .reading import Reading, reads_maps
 from .running import Session, session
 
 if TYPE_CHECKING:
@@ -27,7 +28,10 @@ ONLY_STATIONS = "only for models of stations; leave it out, or fit a model to st
 ONLY_GRIDS = "only for models of fine maps, but this one is of stations; leave it out"
 
 
+@reads_maps
 def reconstruct_command(
+    *,
+    maps: Reading,
     obs: Annotated[Path, typer.Argument(help="Points, a coarse cube or a raster with holes.")],
     model: opt.Model,
     out: Annotated[Path, opt.option("Folder of the maps.", "--out", show="DIR")],
@@ -66,6 +70,7 @@ def reconstruct_command(
     y: opt.Y = None,
     station: opt.Station = None,
     crs: opt.PointsCrs = None,
+    variable: opt.Variable = None,
     agg: Annotated[opt.PointPooling | None, opt.option("What a cell holds.", "--agg")] = None,
     empty: Annotated[
         opt.Empty | None, opt.option("What cells without points hold; auto.", "--empty")
@@ -80,7 +85,7 @@ def reconstruct_command(
         from ..stations.model import StationDiffRecon
         from .station_maps import Order
 
-        estimator = load(model, device=device.value)
+        estimator, value = load(model, device=device.value), value or variable
         if isinstance(estimator, StationDiffRecon):
             refuse_options(
                 {"--steps": steps, "--consistency": consistency, "--agg": agg, "--empty": empty},
@@ -97,7 +102,7 @@ def reconstruct_command(
             ONLY_STATIONS,
         )
         wanted = PointOptions(value, time_column or "time", tz, x, y, crs,
-                              agg, (empty or opt.Empty.AUTO).value)  # fmt: skip
+                              agg, (empty or opt.Empty.AUTO).value, maps)  # fmt: skip
         _map_grid(
             run, obs, estimator, wanted, files, at, external, samples=samples, steps=steps,
             seed=seed, times=time, consistency=consistency.value if consistency else None,

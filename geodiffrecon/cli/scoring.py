@@ -11,6 +11,7 @@ from ..errors import InvalidParameter
 from . import options as opt
 from .inputs import external_features, open_on_grid, refuse_options, refuse_points
 from .mapping import ONLY_GRIDS, ONLY_STATIONS
+from .reading import Reading, reads_maps
 from .running import Session, session
 
 if TYPE_CHECKING:
@@ -24,7 +25,10 @@ MASKS, FOLDS = 5, 4
 BUFFER_KM = 10.0
 
 
+@reads_maps
 def evaluate_command(
+    *,
+    maps: Reading,
     history: Annotated[Path, typer.Argument(help="Fine maps (NetCDF, GeoTIFF), or stations.")],
     model: opt.Model,
     pattern: Annotated[
@@ -97,7 +101,7 @@ def evaluate_command(
         )  # fmt: skip
         cells, share = _hidden_cells(history, pattern, missing)
         _score_maps(
-            run, history, estimator, (variable, crs), (json_file, report), external,
+            run, history, estimator, (variable, crs, maps), (json_file, report), external,
             pattern=cells, missing=share, masks=MASKS if masks is None else masks,
             samples=SAMPLES if samples is None else samples, in_sample=in_sample, **scope,
         )  # fmt: skip
@@ -107,7 +111,7 @@ def _score_maps(
     run: Session,
     history: Path,
     estimator: "DiffRecon",
-    reading: tuple[str | None, str | None],
+    reading: tuple[str | None, str | None, Reading],
     files: tuple[Path | None, Path | None],
     external: list[Path] | None,
     **request: Any,
@@ -189,14 +193,16 @@ def _hidden_cells(
 
 
 def _history(
-    path: Path, model: "DiffRecon", variable: str | None, crs: str | None, progress: Any
-) -> "xr.Dataset":
+    path: Path, model: "DiffRecon", variable: str | None, crs: str | None, maps: Reading,
+    progress: Any,
+) -> "xr.Dataset":  # fmt: skip
     from ..history import open_history
 
     def opener(known: str | None) -> "xr.Dataset":
         return open_history(
             path, variable=variable, grid=model.grid, crs=known, progress=progress,
-            aggregation=model.aggregation, calendar_tz=model.calendar_tz, freq=model.freq,
+            aggregation=model.aggregation, calendar_tz=model.calendar_tz,
+            **maps.request(freq=model.freq),
         )  # fmt: skip
 
     return open_on_grid(opener, model, crs)
