@@ -27,6 +27,7 @@ TIME_ATTRS = {
     "axis": "T",
     "bounds": "time_bnds",
 }
+POINTS_AS = {"mean": ("mean",), "sum": ("sum", "count")}  # point aggregations that pool as these
 
 
 def make_cube(
@@ -220,7 +221,8 @@ def aggregate(cube: xr.Dataset, *, factor: int | None = None, how: str | None = 
         Fine cells per coarse cell and direction; the cube's own by default.
     how : {"mean", "sum"}, optional
         The cube's own aggregation by default. A mean is over the known cells; a sum with any
-        cell missing is missing.
+        cell missing is missing. A cube of binned points becomes what binning them into the coarse
+        cells gives: the mean of all points, or the sum of what there is.
 
     Returns
     -------
@@ -245,10 +247,18 @@ def aggregate(cube: xr.Dataset, *, factor: int | None = None, how: str | None = 
     known = np.isfinite(blocks)
     total = np.where(known, blocks, 0).sum(axis=(2, 4), dtype=np.float64)
     count = known.sum(axis=(2, 4))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        pooled = total / count if how == "mean" else np.where(count == n * n, total, np.nan)
     stored = cube.get(f"{name}_n_obs")
     n_obs = count if stored is None else _blocks(stored.values, n).sum(axis=(2, 4))
+    of_points = stored is not None and cube.attrs.get("point_aggregation") in POINTS_AS[how]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        if how == "sum":
+            pooled = np.where(count >= (1 if of_points else n * n), total, np.nan)
+        elif of_points:
+            weights = _blocks(cube[f"{name}_n_obs"].values, n).astype(np.float64)
+            weighted = (np.where(known, blocks, 0) * weights).sum(axis=(2, 4)) / n_obs
+            pooled = np.where(n_obs > 0, weighted, total / count)  # empty cells may be zeros
+        else:
+            pooled = total / count
     return make_cube(
         pooled,
         cube["time"].values,
