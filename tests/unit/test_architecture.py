@@ -14,7 +14,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # A module imports only from its left.
 ORDER = """
-    errors progress memory allocator device calendar stamps tables steps axes grid points cube
+    errors progress memory allocator device calendar stamps tables steps axes files grid points cube
     sources binning history covariates trips published features scaling windows noise priors
     calibration metrics fields standings paper_tables consistency
     schedule diffusion samplers networks tiling series units presets architecture stages training
