@@ -6,14 +6,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..rows import RowChoice
 from . import options as opt
+from .choosing import reads_rows
+from .inputs import coverage_of
 from .running import session
 
 if TYPE_CHECKING:
     from ..grid import NestedGrid
 
 
+@reads_rows
 def bin_points_command(
+    *,
+    choice: RowChoice,
     points: Annotated[Path, typer.Argument(help="CSV, Parquet, GeoPackage, Shapefile, GeoJSON.")],
     out: Annotated[Path, opt.option("NetCDF file to write.", "--out", show="CUBE.nc")],
     freq: Annotated[str, opt.option("Time step, such as 30min, 1h, 1D.", "--freq", show="F")],
@@ -28,12 +34,15 @@ def bin_points_command(
         opt.PointPooling, opt.option("What a cell holds.", "--agg")
     ] = opt.PointPooling.MEAN,
     empty: opt.EmptyCells = opt.Empty.AUTO,
-    time: Annotated[str, opt.option("Time column.", "--time", show="COL")] = "time",
+    time: Annotated[
+        str, opt.option("Time column.", "--time", "--time-column", show="COL")
+    ] = "time",
     tz: opt.Tz = None,
     label: Annotated[
         opt.Label, opt.option("Which end of an interval stamps mark.", "--label")
     ] = opt.Label.START,
     calendar_tz: opt.CalendarTz = None,
+    coverage: opt.Coverage = None,
     x: opt.X = None,
     y: opt.Y = None,
     crs: opt.PointsCrs = None,
@@ -45,16 +54,21 @@ def bin_points_command(
         from ..binning import bin_points
         from ..cf import write_netcdf
         from ..points import read_points
+        from ..zones import remarks
 
         _check_request(out, value, agg)
         column = None if agg == "count" else value
-        table = read_points(points, value=column, time=time, tz=tz, x=x, y=y, crs=crs)
+        table = read_points(
+            points, value=column, time=time, tz=tz, x=x, y=y, crs=crs,
+            **vars(choice),
+        )  # fmt: skip
         grid = grid_of(table.crs, bounds, shape, resolution, like, factor, grid_crs)
         cube = bin_points(
             table, grid, freq=freq, agg=agg.value, level=level.value, empty=empty.value,
-            label=label.value, calendar_tz=calendar_tz or "UTC", progress=run.progress,
+            label=label.value, calendar_tz=calendar_tz, progress=run.progress,
+            **coverage_of(coverage),  # type: ignore[arg-type]
         )  # fmt: skip
-        for note in table.notes:
+        for note in [*cube.attrs.get("notes", []), *remarks(calendar_tz or "UTC")]:
             run.log(note)
         write_netcdf(cube, out)
         run.finish({"outputs": [str(out)], **tally(cube)}, [_where(cube), f"The cube is {out}."])

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidParameter, MissingColumn, MissingCRS
+from ..rows import RowChoice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from ..progress import Progress
 
 POINT_SUFFIXES = {
-    ".csv", ".tsv", ".txt", ".parquet", ".geoparquet", ".pq",
-    ".gpkg", ".shp", ".geojson", ".json", ".fgb",
+    ".csv", ".tsv", ".txt", ".dat", ".parquet", ".geoparquet", ".pq", ".gpkg", ".shp", ".dbf",
+    ".geojson", ".geojsonl", ".json", ".fgb", ".gpx", ".gml", ".kml", ".sqlite", ".zip",
 }  # fmt: skip
 
 
@@ -35,6 +36,10 @@ class PointOptions:
         The model's aggregation by default.
     empty : {"auto", "zero", "missing"}
         As in `bin_points`.
+    choice : RowChoice
+        Which rows are read.
+    label, coverage
+        As in `bin_points`.
     """
 
     value: str | None = None
@@ -45,6 +50,9 @@ class PointOptions:
     crs: str | None = None
     agg: str | None = None
     empty: str = "auto"
+    choice: RowChoice = field(default_factory=RowChoice)
+    label: str = "start"
+    coverage: float | None = None
 
 
 def holds_points(path: Path) -> bool:
@@ -163,6 +171,11 @@ def external_features(
     return Covariates(names, chosen["per_time"], chosen["per_cell"])
 
 
+def coverage_of(share: float | None) -> dict[str, float]:
+    """Return the coverage as a parameter, unless it is the usual one."""
+    return {} if share is None else {"coverage": share}
+
+
 def _from_points(
     path: Path, model: DiffRecon, wanted: PointOptions, progress: Progress
 ) -> xr.Dataset:
@@ -172,7 +185,7 @@ def _from_points(
     agg = wanted.agg or model.aggregation
     table = read_points(
         path, value=None if agg == "count" else wanted.value or model.value, time=wanted.time,
-        tz=wanted.tz, x=wanted.x, y=wanted.y, crs=wanted.crs,
+        tz=wanted.tz, x=wanted.x, y=wanted.y, crs=wanted.crs, **vars(wanted.choice),
     )  # fmt: skip
     if table.value is not None:
         table = replace(table, value_name=model.value)
@@ -180,6 +193,7 @@ def _from_points(
     cube = bin_points(
         table, model.grid, freq=model.freq, agg=agg, empty=wanted.empty,  # type: ignore[arg-type]
         level="fine" if means else "coarse", calendar_tz=model.calendar_tz, progress=progress,
+        label=wanted.label, **coverage_of(wanted.coverage),  # type: ignore[arg-type]
     )  # fmt: skip
     return _named(cube, model.value)
 

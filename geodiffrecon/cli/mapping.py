@@ -10,8 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import InvalidParameter
+from ..rows import RowChoice
 from . import options as opt
-from .inputs import PointOptions, external_features, open_observations, refuse_options
+from .choosing import reads_rows
+from .inputs import (
+    PointOptions,
+    external_features,
+    open_observations,
+    refuse_options,
+)
 from .running import Session, session
 
 if TYPE_CHECKING:
@@ -27,7 +34,10 @@ ONLY_STATIONS = "only for models of stations; leave it out, or fit a model to st
 ONLY_GRIDS = "only for models of fine maps, but this one is of stations; leave it out"
 
 
+@reads_rows
 def reconstruct_command(
+    *,
+    choice: RowChoice,
     obs: Annotated[Path, typer.Argument(help="Points, a coarse cube or a raster with holes.")],
     model: opt.Model,
     out: Annotated[Path, opt.option("Folder of the maps.", "--out", show="DIR")],
@@ -60,6 +70,8 @@ def reconstruct_command(
         Path | None, opt.option("What runs keep for the next.", "--state", show="DIR")
     ] = None,
     value: opt.Value = None,
+    coverage: opt.Coverage = None,
+    label: opt.StampLabel = None,
     time_column: opt.TimeColumn = None,
     tz: opt.Tz = None,
     x: opt.X = None,
@@ -87,7 +99,8 @@ def reconstruct_command(
                 ONLY_GRIDS,
             )
             given = {"value": value, "time": time_column, "tz": tz, "x": x, "y": y, "crs": crs,
-                     "station": station}  # fmt: skip
+                     "station": station, "coverage": coverage, "choice": choice}  # fmt: skip
+            estimator.label = label.value if label else estimator.label
             limits = tuple(dict.fromkeys(exceed or ()))
             order = Order(samples, seed, time, external, limits, at, at_time, state, given)
             _map_stations(run, obs, estimator, order, files)
@@ -97,7 +110,8 @@ def reconstruct_command(
             ONLY_STATIONS,
         )
         wanted = PointOptions(value, time_column or "time", tz, x, y, crs,
-                              agg, (empty or opt.Empty.AUTO).value)  # fmt: skip
+                              agg, (empty or opt.Empty.AUTO).value, choice,
+                              label.value if label else "start", coverage)  # fmt: skip
         _map_grid(
             run, obs, estimator, wanted, files, at, external, samples=samples, steps=steps,
             seed=seed, times=time, consistency=consistency.value if consistency else None,

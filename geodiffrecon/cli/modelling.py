@@ -6,8 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..rows import RowChoice
 from . import options as opt
-from .inputs import external_features, holds_points, refuse_options
+from .choosing import chosen, reads_rows
+from .inputs import (
+    coverage_of,
+    external_features,
+    holds_points,
+    refuse_options,
+)
 from .running import Session, session
 from .stations import (
     GridChoice,
@@ -28,7 +35,10 @@ ONLY_MAPS = "only for maps, but this file holds points; leave it out"
 ONLY_POINTS = "only for points, but this file holds maps; leave it out"
 
 
+@reads_rows
 def fit_command(
+    *,
+    choice: RowChoice,
     history: Annotated[Path, typer.Argument(help="Fine maps (NetCDF, GeoTIFF), or stations.")],
     model: opt.Model,
     factor: Annotated[int, opt.option("Fine cells per coarse cell.", "--factor")],
@@ -46,11 +56,13 @@ def fit_command(
         str | None, opt.option("Stations: value column.", "--value", show="COL")
     ] = None,
     time: Annotated[
-        str | None, opt.option("Stations: time column; time.", "--time", show="COL")
+        str | None,
+        opt.option("Stations: time column; time.", "--time", "--time-column", show="COL"),
     ] = None,
     x: opt.X = None,
     y: opt.Y = None,
     station: opt.Station = None,
+    coverage: opt.Coverage = None,
     tz: opt.Tz = None,
     freq: Annotated[
         str | None, opt.option("Stations: time step, such as 1h.", "--freq", show="F")
@@ -94,14 +106,17 @@ def fit_command(
         columns["units"] = units
         only_points = {f"--{name}": given for name, given in columns.items()} | {
             "--freq": freq, "--label": label, "--shape": shape, "--resolution": resolution,
-            "--like": like, "--grid-crs": grid_crs, "--quality": quality,
+            "--like": like, "--grid-crs": grid_crs, "--quality": quality, "--coverage": coverage,
+            **chosen(choice),
         }  # fmt: skip
         if holds_points(history):
             refuse_options({"--rows": rows, "--cols": cols, "--trim": trim,
                             "--variable": None if pretrain else variable}, ONLY_MAPS)  # fmt: skip
             check_points(columns, aggregation.value)
             _fit_points(
-                run, history, model, columns | {"crs": crs},
+                run, history, model,
+                columns | {"crs": crs, **coverage_of(coverage),
+                           "choice": choice},
                 Sampling(freq, calendar_tz, label.value if label else "start"),
                 GridChoice(bounds, shape, resolution, like, factor, grid_crs), recipe, quality,
             )  # fmt: skip
@@ -131,7 +146,7 @@ def _fit_points(
     quality: Path | None,
 ) -> None:
     """Train on stations; write the model and what was found in the file."""
-    from ..stations.network import PointColumns
+    from ..points import PointColumns
     from ..stations.quality import to_rows
 
     chosen = PointColumns(**columns | {"time": columns["time"] or "time"})
