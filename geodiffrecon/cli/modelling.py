@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import InvalidParameter
+from ..rows import RowChoice
 from . import options as opt
-from .inputs import external_features, holds_points, refuse_options
+from .choosing import chosen, marks, reads_rows
+from .inputs import coverage_of, external_features, holds_points, refuse_options
 from .reading import Reading, reads_maps
 from .running import Session, session
 from .stations import (
@@ -31,8 +33,10 @@ ONLY_POINTS = "only for points, but this file holds maps; leave it out"
 
 
 @reads_maps
+@reads_rows
 def fit_command(
     *,
+    choice: RowChoice,
     history: Annotated[Path, typer.Argument(help="Fine maps (NetCDF, GeoTIFF), or stations.")],
     maps: Reading,
     model: opt.Model,
@@ -51,11 +55,13 @@ def fit_command(
         str | None, opt.option("Stations: value column.", "--value", show="COL")
     ] = None,
     time: Annotated[
-        str | None, opt.option("Stations: time column; time.", "--time", show="COL")
+        str | None,
+        opt.option("Stations: time column; time.", "--time", "--time-column", show="COL"),
     ] = None,
     x: opt.X = None,
     y: opt.Y = None,
     station: opt.Station = None,
+    coverage: opt.Coverage = None,
     tz: opt.Tz = None,
     freq: Annotated[str | None, opt.option("Time step, such as 1h.", "--freq", show="F")] = None,
     label: Annotated[
@@ -96,18 +102,18 @@ def fit_command(
         columns = {"value": value, "time": time, "tz": tz, "x": x, "y": y, "station": station}
         columns["units"] = units
         only_points = {f"--{name}": given for name, given in columns.items()} | {
-            "--shape": shape, "--resolution": resolution,
-            "--like": like, "--grid-crs": grid_crs, "--quality": quality,
+            "--shape": shape, "--resolution": resolution, "--like": like, "--grid-crs": grid_crs,
+            "--quality": quality, "--coverage": coverage, **chosen(choice),
         }  # fmt: skip
         if holds_points(history):
             refuse_options({"--rows": rows, "--cols": cols, "--trim": trim, **maps.given(),
                             "--variable": None if pretrain else variable}, ONLY_MAPS)  # fmt: skip
-            if label is opt.Label.MIDDLE:
-                raise InvalidParameter("--label middle is for maps; stations have start or end.")
             check_points(columns, aggregation.value)
             _fit_points(
-                run, history, model, columns | {"crs": crs},
-                Sampling(freq, calendar_tz, label.value if label else "start"),
+                run, history, model,
+                columns | {"crs": crs, **coverage_of(coverage),
+                           "choice": choice},
+                Sampling(freq, calendar_tz, marks(label, "start")),
                 GridChoice(bounds, shape, resolution, like, factor, grid_crs), recipe, quality,
             )  # fmt: skip
             return
@@ -136,7 +142,7 @@ def _fit_points(
     quality: Path | None,
 ) -> None:
     """Train on stations; write the model and what was found in the file."""
-    from ..stations.network import PointColumns
+    from ..points import PointColumns
     from ..stations.quality import to_rows
 
     chosen = PointColumns(**columns | {"time": columns["time"] or "time"})

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import InvalidParameter, InvalidTime, MissingColumn, MissingCRS, UnreadableFile
+from ..rows import RowChoice
 from . import options as opt
+from .choosing import reads_rows
 from .inputs import PointOptions, external_features, holds_points, open_gridded, refuse_points
 from .reading import Reading, reads_maps
 from .running import Session, session
@@ -27,9 +29,11 @@ STATISTICS = {"mean": "Completed map", "std": "Standard deviation", "q05": "5 % 
 
 
 @reads_maps
+@reads_rows
 def plot_command(
     *,
     maps: Reading,
+    choice: RowChoice,
     result: Annotated[Path, typer.Argument(help="Maps, a cube, or with --model a history.")],
     out: Annotated[
         Path | None, opt.option("The picture; beside RESULT by default.", "--out", show="FILE.png")
@@ -85,7 +89,7 @@ def plot_command(
                 variable=variable, crs=crs, external=external, seed=seed,
             )  # fmt: skip
         else:
-            columns = PointOptions(value, time_column, tz, x, y, crs, maps=maps)
+            columns = PointOptions(value, time_column, tz, x, y, crs, maps=maps, choice=choice)
             path = _draw_result(
                 run, result, out, truth=truth, variable=variable, points=points, columns=columns,
                 times=time or [], surface=surface, title=title,
@@ -352,7 +356,7 @@ def _open_points(
 
     table = read_points(
         path, value=columns.value or str(maps.attrs["value"]), time=columns.time, tz=columns.tz,
-        x=columns.x, y=columns.y, crs=columns.crs,
+        x=columns.x, y=columns.y, crs=columns.crs, **vars(columns.choice),
     )  # fmt: skip
     for note in table.notes:
         run.log(note)

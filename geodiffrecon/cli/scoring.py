@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import InvalidParameter
+from ..rows import RowChoice
 from . import options as opt
-from .inputs import external_features, open_on_grid, refuse_options, refuse_points
+from .choosing import chosen, marks, reads_rows
+from .inputs import (
+    external_features,
+    open_on_grid,
+    refuse_options,
+    refuse_points,
+)
 from .mapping import ONLY_GRIDS, ONLY_STATIONS
 from .reading import Reading, reads_maps
 from .running import Session, session
@@ -26,9 +33,11 @@ BUFFER_KM = 10.0
 
 
 @reads_maps
+@reads_rows
 def evaluate_command(
     *,
     maps: Reading,
+    choice: RowChoice,
     history: Annotated[Path, typer.Argument(help="Fine maps (NetCDF, GeoTIFF), or stations.")],
     model: opt.Model,
     pattern: Annotated[
@@ -51,6 +60,8 @@ def evaluate_command(
     ] = None,
     variable: opt.Variable = None,
     value: opt.Value = None,
+    coverage: opt.Coverage = None,
+    label: opt.StampLabel = None,
     time_column: opt.TimeColumn = None,
     tz: opt.Tz = None,
     x: opt.X = None,
@@ -82,6 +93,7 @@ def evaluate_command(
         columns = {"value": value, "time": time_column, "tz": tz, "x": x, "y": y,
                    "station": station}  # fmt: skip
         if isinstance(estimator, StationDiffRecon):
+            estimator.label = marks(label, estimator.label)
             refuse_options(
                 {"--missing": missing, "--masks": masks, "--variable": variable,
                  "--in-sample": in_sample}, ONLY_GRIDS,
@@ -91,13 +103,15 @@ def evaluate_command(
                 "buffer_km": buffer_km, "max_minutes": max_minutes,
                 "samples": STATION_SAMPLES if samples is None else samples,
             }  # fmt: skip
-            _score_stations(run, history, estimator, columns | {"crs": crs}, pattern,
+            _score_stations(run, history, estimator, columns | {
+                "crs": crs, "coverage": coverage, "choice": choice}, pattern,
                             (json_file, report), external, **scope, **request)  # fmt: skip
             return
         refuse_options(
             {"--folds": folds, "--buffer-km": buffer_km, "--every": every,
              "--max-minutes": max_minutes, "--value": value, "--time-column": time_column,
-             "--tz": tz, "--x": x, "--y": y, "--station": station}, ONLY_STATIONS,
+             "--tz": tz, "--x": x, "--y": y, "--station": station, **chosen(choice),
+             "--coverage": coverage, "--label": label}, ONLY_STATIONS,
         )  # fmt: skip
         cells, share = _hidden_cells(history, pattern, missing)
         _score_maps(
@@ -135,7 +149,7 @@ def _score_stations(
     run: Session,
     path: Path,
     estimator: "StationDiffRecon",
-    given: dict[str, str | None],
+    given: dict[str, Any],
     pattern: opt.Scored | None,
     files: tuple[Path | None, Path | None],
     external: list[Path] | None,
