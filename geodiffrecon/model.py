@@ -49,7 +49,7 @@ class DiffRecon(OfVariable):
 
     Parameters
     ----------
-    preset : {"default", "paper", "tiny"}
+    preset : {"default", "paper", "literal", "tiny"}
         Named settings.
     settings : Settings, optional
         Own settings, in place of a preset.

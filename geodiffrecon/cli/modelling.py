@@ -84,7 +84,7 @@ def fit_command(
     external: opt.External = None,
     calendar_tz: opt.CalendarTz = None,
     country: opt.Country = None,
-    preset: Annotated[str, opt.option("default, paper or tiny.", "--preset")] = "default",
+    preset: Annotated[str, opt.option("default, paper, literal or tiny.", "--preset")] = "default",
     max_minutes: Annotated[
         float | None, opt.option("Time to spend.", "--max-minutes", show="M")
     ] = None,
