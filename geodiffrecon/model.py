@@ -10,9 +10,9 @@ import numpy as np
 
 from . import __version__
 from .conditioning import consistency_of, split_points
-from .cube import fingerprint
+from .cube import as_cube, fingerprint
 from .device import torch_device
-from .errors import IncompatibleModel, NotFitted
+from .errors import IncompatibleModel, InvalidParameter, NotFitted
 from .features import Features
 from .memory import check_maps
 from .presets import Settings
@@ -49,7 +49,7 @@ class DiffRecon(OfVariable):
 
     Parameters
     ----------
-    preset : {"default", "paper", "tiny"}
+    preset : {"default", "paper", "literal", "tiny"}
         Named settings.
     settings : Settings, optional
         Own settings, in place of a preset.
@@ -144,6 +144,7 @@ class DiffRecon(OfVariable):
         from .lesson import Lesson
 
         _check_members(self.settings)
+        history = as_cube(history)
         self.variable = Variable.of_history(history, aggregation)
         lesson = Lesson.of(
             history, self.variable, kind=kind, until=until, external=external, country=country,
@@ -219,7 +220,7 @@ class DiffRecon(OfVariable):
         from .summary import summarise
 
         model = self._fitted()
-        observations, readings = split_points(observations, self.aggregation)
+        observations, readings = split_points(as_cube(observations), self.aggregation)
         self.variable.check_observations(observations)
         mode = consistency_of(observations, self.aggregation, consistency)
         hard = mode != "soft"
