@@ -18,7 +18,7 @@ from .memory import check_maps
 from .presets import Settings
 from .presets import preset as named_preset
 from .progress import Progress, silent
-from .variable import OfVariable, Variable
+from .variable import OfVariable, Record, Variable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -149,6 +149,7 @@ class DiffRecon(OfVariable):
             log=log,
         )  # fmt: skip
         self.kind, self.features = lesson.kind, lesson.features
+        self.variable = replace(self.variable, record=Record.of(lesson.record.coarse))
         fitting = Fitting(
             lesson, self.settings, seed=self.seed, max_minutes=max_minutes, clock=clock,
             progress=progress, log=log, device=torch_device(self.device),
@@ -175,6 +176,7 @@ class DiffRecon(OfVariable):
         external: Covariates | None = None,
         consistency: str | None = None,
         keep_draws: bool = False,
+        accept_units: bool = False,
         progress: Progress = silent,
         log: Callable[[str], None] = quiet,
     ) -> xr.Dataset:
@@ -201,6 +203,8 @@ class DiffRecon(OfVariable):
             means of points; "off" does not even make fine maps add up to the completed ones.
         keep_draws : bool
             Return the draws as ``<value>_draws``.
+        accept_units : bool
+            Map values as they are although they lie far outside what the model has learnt.
         progress, log : callable
             Told of every step, and of every decision in one sentence.
 
@@ -219,6 +223,7 @@ class DiffRecon(OfVariable):
         model = self._fitted()
         observations, readings = split_points(observations, self.aggregation)
         self.variable.check_observations(observations)
+        self.variable.check_units(self.variable.values(observations), accept=accept_units, log=log)
         mode = consistency_of(observations, self.aggregation, consistency)
         hard = mode == "hard"
         model = replace(model, calibration=self._calibrations["hard" if hard else "soft"])

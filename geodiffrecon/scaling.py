@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeVar, get_args
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
 Kind = Literal["real", "positive", "count"]
 Aggregation = Literal["mean", "sum"]
+CONCENTRATION = re.compile(
+    r"\bpm_?\d|(?<![a-z])(no2|nox|o3|ozone|so2|nh3|h2s|benzene|black_?carbon)(?![a-z0-9])"
+    r"|^(co|no|bc)\b|[uµμmn]g\W*m\W*3|\bpp[bm]v?\b"
+)
 KINDS: tuple[str, ...] = get_args(Kind)
 
 
@@ -68,6 +73,18 @@ class Transform:
     def slope(self, raw: Array) -> Array:
         """Return d z / d raw at `raw`, to carry small raw errors into transformed space."""
         return 0.5 / (raw.clip(0.25) ** 0.5) if self.root else raw * 0 + 1
+
+
+def is_concentration(name: str, units: str = "") -> bool:
+    """Tell by its name or unit whether a variable is a concentration in air, never below zero.
+
+    Examples
+    --------
+    >>> is_concentration("PM2.5 (ug/m3)"), is_concentration("temperature", "degC")
+    (True, False)
+    """
+    text = f"{name} {units}".lower()
+    return bool(CONCENTRATION.search(text))
 
 
 def propose_kind(values: NDArray[np.floating], aggregation: Aggregation) -> Kind:

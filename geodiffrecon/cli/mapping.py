@@ -71,6 +71,7 @@ def reconstruct_command(
     ] = None,
     value: opt.Value = None,
     coverage: opt.Coverage = None,
+    accept_units: opt.AcceptUnits = False,
     label: opt.StampLabel = None,
     time_column: opt.TimeColumn = None,
     tz: opt.Tz = None,
@@ -102,7 +103,8 @@ def reconstruct_command(
                      "station": station, "coverage": coverage, "choice": choice}  # fmt: skip
             estimator.label = label.value if label else estimator.label
             limits = tuple(dict.fromkeys(exceed or ()))
-            order = Order(samples, seed, time, external, limits, at, at_time, state, given)
+            order = Order(samples, seed, time, external, limits, at, at_time, state, given,
+                          accept_units)  # fmt: skip
             _map_stations(run, obs, estimator, order, files)
             return
         refuse_options(
@@ -110,11 +112,13 @@ def reconstruct_command(
             ONLY_STATIONS,
         )
         wanted = PointOptions(value, time_column or "time", tz, x, y, crs,
-                              agg, (empty or opt.Empty.AUTO).value, choice,
-                              label.value if label else "start", coverage)  # fmt: skip
+                              agg, (empty or opt.Empty.AUTO).value, choice=choice,
+                              label=label.value if label else "start",
+                              coverage=coverage)  # fmt: skip
         _map_grid(
             run, obs, estimator, wanted, files, at, external, samples=samples, steps=steps,
             seed=seed, times=time, consistency=consistency.value if consistency else None,
+            accept_units=accept_units,
         )  # fmt: skip
 
 
