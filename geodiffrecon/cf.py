@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .cube import as_cube
 from .errors import UnreadableFile
+from .files.netcdf import damaged, open_netcdf
 from .grid import NestedGrid, level_of
 from .outputs import provenance, whole_files
-from .sources import damaged, open_netcdf
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -85,7 +86,7 @@ def write_netcdf(dataset: xr.Dataset, path: str | Path) -> Path:
         If the folder cannot be written to.
     """
     path = Path(path)
-    described = _described(dataset)
+    described = _described(as_cube(dataset))
     with whole_files(path.parent) as draft:
         described.to_netcdf(draft / path.name, engine="netcdf4", unlimited_dims=["time"])
     return path
@@ -217,8 +218,10 @@ def _about_no_value(statistic: str | None) -> bool:
 
 def _encoding(array: xr.DataArray, *, mapped: bool) -> dict[str, Any]:
     """Return compression, fill value and chunks: whole maps, about a megabyte together."""
+    if array.ndim < 2:
+        return {}
     cells = array.sizes[array.dims[-1]] * array.sizes[array.dims[-2]]
-    steps = int(np.clip(CHUNK_VALUES // cells, 1, max(array.sizes["time"], 1)))
+    steps = int(np.clip(CHUNK_VALUES // cells, 1, max(array.sizes.get("time", 1), 1)))
     chunks = tuple(
         steps if dim == "time" else 1 if dim == "realization" else size
         for dim, size in array.sizes.items()

@@ -10,7 +10,7 @@ import numpy as np
 
 from . import __version__
 from .conditioning import consistency_of, split_points
-from .cube import fingerprint
+from .cube import as_cube, fingerprint
 from .device import torch_device
 from .errors import IncompatibleModel, NotFitted
 from .features import Features
@@ -49,7 +49,7 @@ class DiffRecon(OfVariable):
 
     Parameters
     ----------
-    preset : {"default", "paper", "tiny"}
+    preset : {"default", "paper", "literal", "tiny"}
         Named settings.
     settings : Settings, optional
         Own settings, in place of a preset.
@@ -143,6 +143,7 @@ class DiffRecon(OfVariable):
         from .fitting import Fitting
         from .lesson import Lesson
 
+        history = as_cube(history)
         self.variable = Variable.of_history(history, aggregation)
         lesson = Lesson.of(
             history, self.variable, kind=kind, until=until, external=external, country=country,
@@ -221,7 +222,7 @@ class DiffRecon(OfVariable):
         from .summary import summarise
 
         model = self._fitted()
-        observations, readings = split_points(observations, self.aggregation)
+        observations, readings = split_points(as_cube(observations), self.aggregation)
         self.variable.check_observations(observations)
         self.variable.check_units(self.variable.values(observations), accept=accept_units, log=log)
         mode = consistency_of(observations, self.aggregation, consistency)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .columns import missing_column
+from .cube import as_cube
 from .delimited import TextTable
 from .errors import InvalidParameter, MissingColumn, MissingCRS, UnreadableFile
 from .grid import NestedGrid, level_of
@@ -180,6 +181,7 @@ def values_at(maps: xr.Dataset, places: Places) -> tuple[pd.DataFrame, int]:
     MissingCRS
         If only one of maps and rows has a CRS.
     """
+    maps = as_cube(maps)
     grid, level = NestedGrid.of(maps), level_of(maps)
     x, y = _in_grid(places, grid)
     row, col, inside = grid.cell_of(x, y, level=level)

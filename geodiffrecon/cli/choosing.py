@@ -5,8 +5,9 @@ import inspect
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
+from ..errors import InvalidParameter
 from ..rows import RowChoice
 from . import options as opt
 
@@ -45,6 +46,21 @@ def reads_rows(command: Callable[..., None]) -> Callable[..., None]:
     run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {part.name: part.annotation for part in parameters} | {"return": None}
     return run
+
+
+def marks(label: opt.Label | None, default: Literal["start", "end"]) -> Literal["start", "end"]:
+    """Return which end of an interval the stamps of points mark.
+
+    Raises
+    ------
+    InvalidParameter
+        For the middle, which only maps can have.
+    """
+    if label is opt.Label.MIDDLE:
+        raise InvalidParameter("--label middle is for maps; points have start or end.")
+    if label is None:
+        return default
+    return "end" if label is opt.Label.END else "start"
 
 
 def chosen(choice: RowChoice) -> dict[str, Any]:

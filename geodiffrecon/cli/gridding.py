@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..errors import InvalidParameter
 from ..rows import RowChoice
 from . import options as opt
-from .choosing import reads_rows
+from .choosing import marks, reads_rows
 from .inputs import coverage_of
 from .running import session
 
@@ -21,14 +22,16 @@ def bin_points_command(
     *,
     choice: RowChoice,
     points: Annotated[Path, typer.Argument(help="CSV, Parquet, GeoPackage, Shapefile, GeoJSON.")],
-    out: Annotated[Path, opt.option("NetCDF file to write.", "--out", show="CUBE.nc")],
+    out: Annotated[Path, opt.option("NetCDF file, or folder of GeoTIFFs of both levels.", "--out")],
     freq: Annotated[str, opt.option("Time step, such as 30min, 1h, 1D.", "--freq", show="F")],
     bounds: opt.Bounds = None,
     shape: opt.Shape = None,
     resolution: opt.Resolution = None,
     like: opt.Like = None,
     factor: Annotated[int, opt.option("Fine cells per coarse cell.", "--factor")] = 1,
-    level: Annotated[opt.Level, opt.option("Which cells.", "--level")] = opt.Level.COARSE,
+    level: Annotated[
+        opt.Level | None, opt.option("Which cells; both in a folder, coarse in NetCDF.", "--level")
+    ] = None,
     value: opt.Value = None,
     agg: Annotated[
         opt.PointPooling, opt.option("What a cell holds.", "--agg")
@@ -52,7 +55,6 @@ def bin_points_command(
     """Bin points into cells and time steps."""
     with session(progress) as run:
         from ..binning import bin_points
-        from ..cf import write_netcdf
         from ..points import read_points
         from ..zones import remarks
 
@@ -63,15 +65,33 @@ def bin_points_command(
             **vars(choice),
         )  # fmt: skip
         grid = grid_of(table.crs, bounds, shape, resolution, like, factor, grid_crs)
+        both = level is None and not _is_netcdf(out)
+        _check_levels(both, grid.factor)
+        finest = opt.Level.FINE if both else level or opt.Level.COARSE
         cube = bin_points(
-            table, grid, freq=freq, agg=agg.value, level=level.value, empty=empty.value,
-            label=label.value, calendar_tz=calendar_tz, progress=run.progress,
-            **coverage_of(coverage),  # type: ignore[arg-type]
+            table, grid, freq=freq, agg=agg.value, level=finest.value, empty=empty.value,
+            label=marks(label, "start"), calendar_tz=calendar_tz,
+            progress=run.progress, **coverage_of(coverage),  # type: ignore[arg-type]
         )  # fmt: skip
         for note in [*cube.attrs.get("notes", []), *remarks(calendar_tz or "UTC")]:
             run.log(note)
+        outputs, told = _written(cube, out, both, run.progress)
+        run.finish({"outputs": outputs, **tally(cube)}, [_where(cube), told])
+
+
+def _written(cube: Any, out: Path, both: bool, progress: Any) -> tuple[list[str], str]:
+    """Write the cube, with `both` its coarse level as well; return the files and a sentence."""
+    from ..cf import write_netcdf
+    from ..cube import aggregate
+    from ..geotiff import write_geotiff
+
+    if _is_netcdf(out):
         write_netcdf(cube, out)
-        run.finish({"outputs": [str(out)], **tally(cube)}, [_where(cube), f"The cube is {out}."])
+        return [str(out)], f"The cube is {out}."
+    levels = [aggregate(cube), cube] if both else [cube]
+    files = write_geotiff(levels, out, progress=progress)
+    what = "coarse and fine values and counts" if both else "values and counts"
+    return [str(path) for path in files], f"{out} has the {what}, {len(files)} GeoTIFF files."
 
 
 def tally(cube: Any) -> dict[str, int]:
@@ -92,14 +112,32 @@ def _where(cube: Any) -> str:
 
 def _check_request(out: Path, value: str | None, agg: str) -> None:
     from ..errors import InvalidParameter
-    from ..grid import NETCDF_SUFFIXES
 
-    if out.suffix.lower() not in NETCDF_SUFFIXES:
-        raise InvalidParameter(f"--out is {out.name!r}; give a name that ends in .nc.")
+    if out.suffix and not (_is_netcdf(out) or out.is_dir()):
+        raise InvalidParameter(
+            f"--out is {out.name!r}; give a name that ends in .nc for a cube, or a folder for "
+            "GeoTIFF."
+        )
     if agg != "count" and value is None:
         raise InvalidParameter(
             f"--agg {agg} needs a value column; name it with --value, or count with --agg count."
         )
+
+
+def _check_levels(both: bool, factor: int) -> None:
+    from ..errors import InvalidParameter
+
+    if both and factor == 1:
+        raise InvalidParameter(
+            "Coarse and fine cells are the same with a factor of 1; give --factor 4 or another, "
+            "or choose one level with --level coarse."
+        )
+
+
+def _is_netcdf(out: Path) -> bool:
+    from ..files.netcdf import NETCDF_SUFFIXES
+
+    return out.suffix.lower() in NETCDF_SUFFIXES
 
 
 def grid_of(
@@ -112,7 +150,6 @@ def grid_of(
     grid_crs: str | None,
 ) -> "NestedGrid":
     """Return the grid of the options; without `grid_crs` it is in the CRS of the points."""
-    from ..errors import InvalidParameter
     from ..grid import NestedGrid
 
     if (like is None) == (bounds is None):

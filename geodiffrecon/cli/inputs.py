@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidParameter, MissingColumn, MissingCRS
 from ..rows import RowChoice
+from .reading import Reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -36,6 +37,8 @@ class PointOptions:
         The model's aggregation by default.
     empty : {"auto", "zero", "missing"}
         As in `bin_points`.
+    maps : Reading
+        How gridded observations are read.
     choice : RowChoice
         Which rows are read.
     label, coverage
@@ -50,6 +53,7 @@ class PointOptions:
     crs: str | None = None
     agg: str | None = None
     empty: str = "auto"
+    maps: Reading = field(default_factory=Reading)
     choice: RowChoice = field(default_factory=RowChoice)
     label: str = "start"
     coverage: float | None = None
@@ -207,8 +211,9 @@ def _from_maps(
     def opener(crs: str | None) -> xr.Dataset:
         def read(variable: str | None) -> xr.Dataset:
             return open_cube(
-                path, variable=variable, grid=model.grid, crs=crs, freq=model.freq,
+                path, variable=variable, grid=model.grid, crs=crs,
                 aggregation=model.aggregation, calendar_tz=model.calendar_tz, progress=progress,
+                **wanted.maps.request(freq=model.freq),
             )  # fmt: skip
 
         try:

@@ -12,13 +12,15 @@ import typer
 from ..errors import InvalidParameter
 from ..rows import RowChoice
 from . import options as opt
-from .choosing import reads_rows
+from .choosing import marks, reads_rows
 from .inputs import (
     PointOptions,
     external_features,
+    holds_points,
     open_observations,
     refuse_options,
 )
+from .reading import Reading, reads_maps
 from .running import Session, session
 
 if TYPE_CHECKING:
@@ -34,9 +36,11 @@ ONLY_STATIONS = "only for models of stations; leave it out, or fit a model to st
 ONLY_GRIDS = "only for models of fine maps, but this one is of stations; leave it out"
 
 
+@reads_maps
 @reads_rows
 def reconstruct_command(
     *,
+    maps: Reading,
     choice: RowChoice,
     obs: Annotated[Path, typer.Argument(help="Points, a coarse cube or a raster with holes.")],
     model: opt.Model,
@@ -79,6 +83,7 @@ def reconstruct_command(
     y: opt.Y = None,
     station: opt.Station = None,
     crs: opt.PointsCrs = None,
+    variable: opt.Variable = None,
     agg: Annotated[opt.PointPooling | None, opt.option("What a cell holds.", "--agg")] = None,
     empty: Annotated[
         opt.Empty | None, opt.option("What cells without points hold; auto.", "--empty")
@@ -93,7 +98,7 @@ def reconstruct_command(
         from ..stations.model import StationDiffRecon
         from .station_maps import Order
 
-        estimator = load(model, device=device.value)
+        estimator, value = load(model, device=device.value), value or variable
         if isinstance(estimator, StationDiffRecon):
             refuse_options(
                 {"--steps": steps, "--consistency": consistency, "--agg": agg, "--empty": empty},
@@ -101,7 +106,7 @@ def reconstruct_command(
             )
             given = {"value": value, "time": time_column, "tz": tz, "x": x, "y": y, "crs": crs,
                      "station": station, "coverage": coverage, "choice": choice}  # fmt: skip
-            estimator.label = label.value if label else estimator.label
+            estimator.label = marks(label, estimator.label)
             limits = tuple(dict.fromkeys(exceed or ()))
             order = Order(samples, seed, time, external, limits, at, at_time, state, given,
                           accept_units)  # fmt: skip
@@ -111,10 +116,10 @@ def reconstruct_command(
             {"--exceed": exceed, "--state": state, "--at-time": at_time, "--station": station},
             ONLY_STATIONS,
         )
+        points_label = marks(label, "start") if holds_points(obs) else "start"
         wanted = PointOptions(value, time_column or "time", tz, x, y, crs,
-                              agg, (empty or opt.Empty.AUTO).value, choice=choice,
-                              label=label.value if label else "start",
-                              coverage=coverage)  # fmt: skip
+                              agg, (empty or opt.Empty.AUTO).value, maps, choice,
+                              points_label, coverage)  # fmt: skip
         _map_grid(
             run, obs, estimator, wanted, files, at, external, samples=samples, steps=steps,
             seed=seed, times=time, consistency=consistency.value if consistency else None,

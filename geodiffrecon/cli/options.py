@@ -57,6 +57,7 @@ class Label(StrEnum):
     """Which end of its interval a stamp marks."""
 
     START = "start"
+    MIDDLE = "middle"
     END = "end"
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, Self
 import numpy as np
 
 from ..calendar import iso
-from ..cube import observed
+from ..cube import as_cube, observed
 from ..errors import GridMismatch, InvalidParameter, NoObservations
 from ..grid import NestedGrid, level_of
 from ..points import COVERAGE
@@ -157,6 +157,7 @@ class StationNetwork:
         NoObservations, InvalidParameter
             If fewer than three cells were observed, or cells are hardly ever seen again.
         """
+        cube = as_cube(cube)
         if level_of(cube) != "fine":
             raise GridMismatch(
                 f"Stations need a fine cube, but this one has level {cube.attrs.get('level')!r}; "

@@ -16,8 +16,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 ORDER = """
     errors progress memory allocator device calendar zones columns stamps where geometries
     delimited vectors frames tables rows steps axes files grid points periods cube
-    sources binning history covariates trips published features scaling windows noise priors
-    calibration metrics fields standings paper_tables consistency
+    binning history covariates trips published features scaling windows noise priors
+    calibration metrics gate fields standings paper_tables consistency
     schedule diffusion samplers networks tiling series units presets architecture stages training
     conditioning assembly chance reconstruction evidence rehearsal residuals
     summary variable outputs lesson fitting store forecast tasks scores model stations loading
@@ -32,7 +32,7 @@ TORCH_CORE = ["scaling", *ORDER[ORDER.index("schedule") : ORDER.index("training"
 BARE = {"torch", "numpy", "safetensors"} | sys.stdlib_module_names
 OUTSIDE_THE_ORDER = {"__init__", "__main__", "_version"}
 MAY_PRINT = {"progress", "cli"}
-MAX_LINES = 450
+MAX_LINES = 600
 
 
 def group_of(path):
