@@ -18,7 +18,7 @@ from .memory import check_maps
 from .presets import Settings
 from .presets import preset as named_preset
 from .progress import Progress, silent
-from .variable import OfVariable, Variable
+from .variable import OfVariable, Record, Variable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -151,6 +151,7 @@ class DiffRecon(OfVariable):
             log=log,
         )  # fmt: skip
         self.kind, self.features = lesson.kind, lesson.features
+        self.variable = replace(self.variable, record=Record.of(lesson.record.coarse))
         fitting = Fitting(
             lesson, self.settings, seed=self.seed, max_minutes=max_minutes, clock=clock,
             progress=progress, log=log, device=torch_device(self.device),
@@ -177,6 +178,7 @@ class DiffRecon(OfVariable):
         external: Covariates | None = None,
         consistency: str | None = None,
         keep_draws: bool = False,
+        accept_units: bool = False,
         progress: Progress = silent,
         log: Callable[[str], None] = quiet,
     ) -> xr.Dataset:
@@ -204,6 +206,8 @@ class DiffRecon(OfVariable):
             makes them, whatever they add up to.
         keep_draws : bool
             Return the draws as ``<value>_draws``.
+        accept_units : bool
+            Map values as they are although they lie far outside what the model has learnt.
         progress, log : callable
             Told of every step, and of every decision in one sentence.
 
@@ -222,6 +226,7 @@ class DiffRecon(OfVariable):
         model = self._fitted()
         observations, readings = split_points(as_cube(observations), self.aggregation)
         self.variable.check_observations(observations)
+        self.variable.check_units(self.variable.values(observations), accept=accept_units, log=log)
         mode = consistency_of(observations, self.aggregation, consistency)
         hard = mode != "soft"
         model = replace(model, calibration=self._calibrations["hard" if hard else "soft"])

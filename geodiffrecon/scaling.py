@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
 Kind = Literal["real", "positive", "count"]
 Aggregation = Literal["mean", "sum"]
+CONCENTRATION = re.compile(
+    r"\bpm_?\d|(?<![a-z])(no2|nox|o3|ozone|so2|nh3|h2s|benzene|black_?carbon)(?![a-z0-9])"
+    r"|^(co|no|bc)\b|[uµμmn]g\W*m\W*3|\bpp[bm]v?\b"
+)
 KINDS: tuple[str, ...] = get_args(Kind)
 SMALLEST = 1e-30  # variance; keeps the ratio of mean and spread finite
 FAR = 30.0  # spreads from zero beyond which the normal distribution is 0 or 1
@@ -116,6 +121,18 @@ def _where(chosen: Any, first: Array, second: Array) -> Array:
     import torch
 
     return torch.where(chosen, first, second)
+
+
+def is_concentration(name: str, units: str = "") -> bool:
+    """Tell by its name or unit whether a variable is a concentration in air, never below zero.
+
+    Examples
+    --------
+    >>> is_concentration("PM2.5 (ug/m3)"), is_concentration("temperature", "degC")
+    (True, False)
+    """
+    text = f"{name} {units}".lower()
+    return bool(CONCENTRATION.search(text))
 
 
 def propose_kind(values: NDArray[np.floating], aggregation: Aggregation) -> Kind:

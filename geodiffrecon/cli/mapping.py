@@ -75,6 +75,7 @@ def reconstruct_command(
     ] = None,
     value: opt.Value = None,
     coverage: opt.Coverage = None,
+    accept_units: opt.AcceptUnits = False,
     label: opt.StampLabel = None,
     time_column: opt.TimeColumn = None,
     tz: opt.Tz = None,
@@ -107,7 +108,8 @@ def reconstruct_command(
                      "station": station, "coverage": coverage, "choice": choice}  # fmt: skip
             estimator.label = marks(label, estimator.label)
             limits = tuple(dict.fromkeys(exceed or ()))
-            order = Order(samples, seed, time, external, limits, at, at_time, state, given)
+            order = Order(samples, seed, time, external, limits, at, at_time, state, given,
+                          accept_units)  # fmt: skip
             _map_stations(run, obs, estimator, order, files)
             return
         refuse_options(
@@ -121,6 +123,7 @@ def reconstruct_command(
         _map_grid(
             run, obs, estimator, wanted, files, at, external, samples=samples, steps=steps,
             seed=seed, times=time, consistency=consistency.value if consistency else None,
+            accept_units=accept_units,
         )  # fmt: skip
 
 

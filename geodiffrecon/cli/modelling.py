@@ -43,6 +43,10 @@ def fit_command(
     factor: Annotated[int, opt.option("Fine cells per coarse cell.", "--factor")],
     aggregation: Annotated[opt.Pooling, opt.option("What pooling means.", "--aggregation")],
     kind: opt.ValueKind = None,
+    negative: Annotated[
+        opt.Negative | None,
+        opt.option("Stations: readings below zero; keep.", "--negative"),
+    ] = None,
     variable: opt.Variable = None,
     crs: Annotated[
         str | None, opt.option("CRS where the file has none; none: metres.", "--crs", show="CRS")
@@ -97,13 +101,14 @@ def fit_command(
         _check_target(model)
         recipe = Recipe(
             kind.value if kind else None, until, external, country, preset, max_minutes, seed,
-            device.value, pretrain, variable,
+            device.value, pretrain, variable, negative.value if negative else "keep",
         )  # fmt: skip
         columns = {"value": value, "time": time, "tz": tz, "x": x, "y": y, "station": station}
         columns["units"] = units
         only_points = {f"--{name}": given for name, given in columns.items()} | {
             "--shape": shape, "--resolution": resolution, "--like": like, "--grid-crs": grid_crs,
-            "--quality": quality, "--coverage": coverage, **chosen(choice),
+            "--quality": quality, "--coverage": coverage, "--negative": negative,
+            **chosen(choice),
         }  # fmt: skip
         if holds_points(history):
             refuse_options({"--rows": rows, "--cols": cols, "--trim": trim, **maps.given(),

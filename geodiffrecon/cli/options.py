@@ -61,6 +61,14 @@ class Label(StrEnum):
     END = "end"
 
 
+class Negative(StrEnum):
+    """What is made of readings below zero where values cannot be."""
+
+    KEEP = "keep"
+    ZERO = "zero"
+    DROP = "drop"
+
+
 class Device(StrEnum):
     """Where networks run."""
 
@@ -134,6 +142,7 @@ Value = Annotated[str | None, option("Value column, or variable.", "--value", sh
 TimeColumn = Annotated[
     str | None, option("Time column of a points file.", "--time-column", show="COL")
 ]
+AcceptUnits = Annotated[bool, option("Map values far outside what was learnt.", "--accept-units")]
 Coverage = Annotated[
     float | None,
     option("Share of its hours that a day needs; 0.75.", "--coverage", show="SHARE"),

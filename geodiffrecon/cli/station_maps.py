@@ -43,6 +43,7 @@ class Order:
     at_time: str | None
     state: Path | None
     given: dict[str, Any]  # columns in place of the model's
+    accept_units: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +88,15 @@ def open_stations(
     table = read_stations(path, model, columns, run.log)
     table, later = _without_later(table, model, time)
     findings = inspected(
-        run.log, table, model.grid, model.freq, model.calendar_tz, model.label, columns.coverage
+        run.log,
+        table,
+        model.grid,
+        model.freq,
+        model.calendar_tz,
+        model.label,
+        columns.coverage,
+        kind=model.kind,
+        negative=model.negative,
     )
     network = StationNetwork.of(
         table, model.grid, freq=model.freq, calendar_tz=model.calendar_tz, label=model.label,
@@ -122,7 +131,8 @@ def map_stations(run: Session, path: Path, model: StationDiffRecon, order: Order
     _say_featureless(features, model, times, run.log)
     maps = model.reconstruct(
         network, samples=order.samples, seed=order.seed, times=_texts(times), external=features,
-        exceed=order.exceed, keep_draws=order.samples > 0, progress=run.progress, log=run.log,
+        exceed=order.exceed, keep_draws=order.samples > 0, accept_units=order.accept_units,
+        progress=run.progress, log=run.log,
     )  # fmt: skip
     _say_short(maps, model.history, order, run.log)
     table = None
@@ -262,7 +272,9 @@ def evaluate_model(
 
     say_device(model, run.log)
     opened = open_stations(run, path, model, given)
-    network, _ = cleaned(opened.network, model.kind)  # as the model cleans what it learns from
+    network, _ = cleaned(
+        opened.network, model.kind, model.negative
+    )  # as the model cleans what it learns from
     features = external_features(external, model.calendar_tz, run.log)
     trial = evaluate_stations(
         model, network, external=features, progress=run.progress, log=run.log, **request

@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 
     from ..grid import NestedGrid
     from ..points import PointColumns, PointTable
+    from ..scaling import Kind
     from ..stations.model import StationDiffRecon
     from ..stations.network import StationNetwork
     from ..stations.quality import Finding
+    from ..stations.survey import Negative
     from .running import Session
 
 FEW_CELLS = 0.2  # share of fine cells below which those ever observed are taken as stations
@@ -34,7 +36,7 @@ TABLES = {".csv", ".tsv", ".txt", ".dat", ".parquet", ".geoparquet", ".pq"}
 class Recipe:
     """What a model is fitted with, besides its data; as the options of ``fit``."""
 
-    kind: str | None
+    kind: Any
     until: str | None
     external: list[Path] | None
     country: str | None
@@ -44,6 +46,7 @@ class Recipe:
     device: str
     pretrain: Path | None = None
     variable: str | None = None
+    negative: Negative = "keep"
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,15 @@ def fit_points(
     )  # fmt: skip
     zone = _zone(sampling, table, grid, run.log)
     findings = inspected(
-        run.log, table, grid, sampling.freq, zone, sampling.label, columns.coverage
+        run.log,
+        table,
+        grid,
+        sampling.freq,
+        zone,
+        sampling.label,
+        columns.coverage,
+        kind=recipe.kind,
+        negative=recipe.negative,
     )
     _fit(run, estimator, table, grid, sampling.freq, zone, recipe, columns.value,
          columns=columns, label=sampling.label)  # fmt: skip
@@ -150,13 +161,16 @@ def inspected(
     calendar_tz: str,
     label: str,
     coverage: float,
+    *,
+    kind: Kind | None = None,
+    negative: Negative = "keep",
 ) -> list[Finding]:
     """Return what is suspicious in a stations file, and log the first of it."""
     from ..stations.quality import inspect
 
     findings = inspect(
         table, grid, freq=freq, calendar_tz=calendar_tz, label=label,  # type: ignore[arg-type]
-        coverage=coverage,
+        coverage=coverage, kind=kind, negative=negative,
     )  # fmt: skip
     if not findings:
         log("Data quality: nothing stands out.")
@@ -295,7 +309,8 @@ def _fit(
 ) -> None:
     """Fit to a table or a network of stations."""
     estimator.fit(
-        points, grid, freq=freq, calendar_tz=zone, kind=recipe.kind, until=recipe.until,
+        points, grid, freq=freq, calendar_tz=zone, kind=recipe.kind, negative=recipe.negative,
+        until=recipe.until,
         external=external_features(recipe.external, zone, run.log), country=recipe.country,
         pretrain=_pretraining(run, grid, zone, recipe, value), max_minutes=recipe.max_minutes,
         progress=run.progress, log=run.log, **more,

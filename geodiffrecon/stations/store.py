@@ -119,7 +119,7 @@ def seal(model: StationDiffRecon, layers: StationLayers) -> tuple[dict[str, Any]
     about = {name: getattr(model, name) for name in PLAIN}
     about |= {
         "variable": model.variable.to_dict(), "features": asdict(model.features),
-        "terrain": asdict(model.terrain),
+        "terrain": asdict(model.terrain), "negative": model.negative,
         "columns": asdict(model.columns) if model.columns else None,
     }  # fmt: skip
     settings = model.settings.to_dict()
@@ -145,6 +145,7 @@ def restore(model: StationDiffRecon, config: Mapping[str, Any], arrays: Arrays) 
     model.variable = Variable.from_dict(about["variable"])
     model.features = Features(**_tuples(about["features"]))
     model.terrain = Terrain(**_tuples(about["terrain"]))
+    model.negative = about.get("negative", "drop")  # what models did that do not say
     model.columns = PointColumns.from_dict(about["columns"]) if about["columns"] else None
     return unpack(config["layers"], arrays, model.settings, model.variable.step)
 
