@@ -15,6 +15,7 @@ from .comparing import compare_command
 from .gridding import bin_points_command
 from .looking import demo_command, doctor_command, info_command
 from .mapping import reconstruct_command
+from .mapping_points import map_command
 from .modelling import fit_command
 from .plotting import plot_command
 from .scoring import evaluate_command
@@ -54,6 +55,7 @@ def _common(
 ) -> None: ...
 
 
+app.command("map")(map_command)
 app.command("demo")(demo_command)
 app.command("bin")(bin_points_command)
 app.command("fit")(fit_command)

@@ -1,0 +1,357 @@
+"""The same model for 10⁴ to 10⁶ readings: each conditions on its nearest neighbours (Vecchia)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.optimize import minimize
+from scipy.spatial import cKDTree
+
+from .choice import Choice, Raw, mixture
+from .covariance import Covariance, Sites, matern
+from .neighbours import AT_ONCE, Neighbourhood, lags
+from .predictive import Predictive, fit_shape, parts_of_draws, shaped
+from .transform import Transform, floor_of, usable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from .kriging import Readings
+
+    Array = NDArray[np.float64]
+    Index = NDArray[np.int64]
+
+LEARNING, HIDDEN_FROM = 20, 25  # neighbours
+FIRST, TERMS = 800, 5000  # terms of the likelihood: all of the coarse ones, some of the others
+LEFT_OUT = 4000  # readings that are left out in turn
+ROUNDS = 90  # of the search
+
+
+@dataclass(frozen=True, eq=False)
+class _Terms:
+    """Terms of the likelihood: some readings, each with its nearest ones before it."""
+
+    xy: NDArray[Any]  # (b, 1 + k, d), the reading itself last
+    values: Array  # (b, 1 + k, c): one, features, values
+    noise: Array  # (b, 1 + k)
+    repeats: Array
+    weight: Array  # (b,)
+
+    def fitted(self, known: Covariance) -> tuple[float, float, Array]:
+        """Return the log likelihood, the variance and the coefficients that a covariance gives."""
+        white, logs = [], 0.0
+        for low in range(0, len(self.xy), AT_ONCE):
+            part = slice(low, low + AT_ONCE)
+            some: Any = self.xy[part]
+            xy = known.stretched(some.reshape(-1, some.shape[-1])).reshape(some.shape)
+            inner = (1 - known.nugget) * matern(lags(xy, xy), known.nu, known.scale)
+            k = xy.shape[1]
+            inner[:, range(k), range(k)] = (
+                1 - known.nugget + known.nugget / self.repeats[part] + self.noise[part] + 1e-8
+            )
+            weights = np.linalg.solve(inner[:, :-1, :-1], inner[:, :-1, -1:])[..., 0]
+            left = inner[:, -1, -1] - np.einsum("bk,bk->b", weights, inner[:, :-1, -1])
+            left = np.maximum(left, 1e-10)
+            values = self.values[part]
+            error = values[:, -1] - np.einsum("bk,bkc->bc", weights, values[:, :-1])
+            white.append(error * np.sqrt(self.weight[part] / left)[:, None])
+            logs += float(self.weight[part] @ np.log(left))
+        rows = np.vstack(white)
+        design, target = rows[:, :-1], rows[:, -1]
+        ridge = 1e-6 * np.eye(design.shape[1])
+        level = np.linalg.solve(design.T @ design + ridge, design.T @ target)
+        total = float(self.weight.sum())
+        variance = float(np.sum((target - design @ level) ** 2)) / total
+        return -0.5 * (total * math.log(max(variance, 1e-12)) + logs), variance, level
+
+
+def _terms(readings: Readings, values: Array, known: Covariance, *, sill: float) -> _Terms:
+    n = len(readings)
+    rng = np.random.default_rng(0)
+    order = rng.permutation(n)
+    stretched = known.stretched(readings.sites.xy)[order]
+    k = min(LEARNING, n - 1)
+    chosen = np.arange(k, min(k + FIRST, n))
+    weight = np.ones(len(chosen))
+    later = np.arange(chosen[-1] + 1, n)
+    if len(later):
+        some = np.sort(rng.permutation(later)[:TERMS])
+        chosen = np.append(chosen, some)
+        weight = np.append(weight, np.full(len(some), len(later) / len(some)))
+    before = _previous_of(stretched, chosen, k)
+    rows = order[np.hstack([before, chosen[:, None]])]  # (b, 1 + k)
+    design = np.hstack([np.ones((n, 1)), readings.sites.features, values[:, None]])
+    noise = np.zeros(n) if readings.noise is None else readings.noise / sill
+    return _Terms(
+        readings.sites.xy[rows], design[rows], noise[rows], readings.repeats[rows], weight
+    )
+
+
+def _previous_of(places: Array, chosen: Index, count: int) -> Index:
+    """Return the nearest `count` places before each of `chosen` (rising)."""
+    found = np.empty((len(chosen), count), np.int64)
+    low = 0
+    while low < len(chosen):
+        first = int(chosen[low])
+        limit = max(int(first * 1.5), first + 1)
+        high = int(np.searchsorted(chosen, limit))
+        rows = chosen[low:high]
+        tree, early = cKDTree(places[: rows[-1]]), cKDTree(places[:first])
+        wanted = min(3 * count, int(rows[-1]))
+        near = tree.query(places[rows], wanted)[1].reshape(len(rows), -1)
+        ahead = near >= rows[:, None]
+        order = np.argsort(ahead, axis=1, kind="stable")[:, :count]
+        near, ahead = (np.take_along_axis(a, order, axis=1) for a in (near, ahead))
+        short = ahead.any(axis=1) | (near.shape[1] < count)
+        if short.any():
+            refill = early.query(places[rows[short]], count)[1].reshape(-1, count)
+            near[short] = refill
+        found[low:high] = near
+        low = high
+    return found
+
+
+def _hidden_terms(
+    readings: Readings,
+    values: Array,
+    known: Covariance,
+    hidden: Sequence[tuple[Index, Index]],
+    *,
+    sill: float,
+) -> _Terms:
+    """Return terms that ask what hidden parts look like from their rims: the task itself."""
+    stretched = known.stretched(readings.sites.xy)
+    rows = []
+    for away, others in hidden:
+        near = cKDTree(stretched[others]).query(stretched[away], HIDDEN_FROM)[1]
+        rows.append(np.hstack([others[near], away[:, None]]))
+    index = np.vstack(rows)
+    n = len(readings)
+    design = np.hstack([np.ones((n, 1)), readings.sites.features, values[:, None]])
+    noise = np.zeros(n) if readings.noise is None else readings.noise / sill
+    return _Terms(
+        readings.sites.xy[index], design[index], noise[index], readings.repeats[index],
+        np.ones(len(index)),
+    )  # fmt: skip
+
+
+def learn(
+    readings: Readings,
+    values: Array,
+    *,
+    extent: float,
+    hidden: Sequence[tuple[Index, Index]] | None = None,
+) -> list[tuple[float, Neighbourhood]]:
+    """Return covariances by their likelihood, anisotropy and trend in them, with weights.
+
+    Where parts are hidden, the likelihood is that of the hidden ones given the others.
+    """
+    sill = float(values.var())
+
+    def make(known: Covariance) -> _Terms:
+        if hidden:
+            return _hidden_terms(readings, values, known, hidden, sill=sill)
+        return _terms(readings, values, known, sill=sill)
+
+    start = Covariance(0.5, 0.1 * extent, 0.05)
+    rough = _climbed(make(start), start, extent, ROUNDS)
+    terms = make(rough)  # neighbours that are near in the field's own sense
+    smooth = _climbed(terms, replace(rough, nu=1.5, scale=0.6 * rough.scale), extent, ROUNDS // 2)
+    rough = _climbed(terms, rough, extent, ROUNDS // 2)
+    tried = [_named(terms.fitted(known), known) for known in (rough, smooth)]
+    tried.sort(key=lambda t: -t[0])
+    logs = np.array([t[0] for t in tried])
+    weights = np.exp(np.maximum(logs - logs[0], -700))
+    weights /= weights.sum()
+    return [
+        (float(w), _neighbourhood(known, readings, values, variance, level))
+        for w, (_, known, variance, level) in zip(weights, tried, strict=True)
+        if w >= 0.04
+    ]
+
+
+def _named(
+    fitted: tuple[float, float, Array], known: Covariance
+) -> tuple[float, Covariance, float, Array]:
+    return fitted[0], known, fitted[1], fitted[2]
+
+
+def _neighbourhood(
+    known: Covariance, readings: Readings, values: Array, sill: float, level: Array
+) -> Neighbourhood:
+    trend = level[0] + readings.sites.features @ level[1:]
+    return Neighbourhood(known, readings, values - trend, sill, level)
+
+
+def _climbed(terms: _Terms, start: Covariance, extent: float, rounds: int) -> Covariance:
+    """Return the covariance of the highest likelihood near `start`, by simplex."""
+    plane = terms.xy.shape[2] == 2
+
+    def unpack(p: Array) -> Covariance:
+        nugget = float(1 / (1 + np.exp(-np.clip(p[1], -12, 6))))
+        scale = float(np.exp(np.clip(p[0], -9, 2.5)) * extent)
+        if not plane:
+            return replace(start, scale=scale, nugget=nugget)
+        stretch = float(np.hypot(p[2], p[3]))  # log ratio, with twice the angle as direction
+        angle = float(np.arctan2(p[3], p[2]) / 2)
+        return replace(
+            start, scale=scale, nugget=nugget, ratio=math.exp(min(stretch, 3.0)), angle=angle
+        )
+
+    def loss(p: Array) -> float:
+        known = unpack(p)
+        try:
+            likely = terms.fitted(known)[0]
+        except np.linalg.LinAlgError:
+            return math.inf
+        return (
+            -likely
+            + 2.0 * math.log(known.ratio) ** 2
+            + 0.05 * math.log(4 * known.scale / extent) ** 2
+        )
+
+    turn, log_ratio = 2 * start.angle, math.log(start.ratio)
+    odds = start.nugget / (1 - start.nugget)
+    first = [math.log(start.scale / extent), math.log(max(odds, 1e-5))]
+    if plane:
+        first += [log_ratio * math.cos(turn), log_ratio * math.sin(turn)]
+    steps = np.vstack([np.zeros(len(first)), 0.5 * np.eye(len(first))])
+    found = minimize(
+        loss, np.array(first), method="Nelder-Mead",
+        options={"maxfev": rounds, "initial_simplex": np.array(first) + steps, "fatol": 0.1,
+                 "xatol": 0.01},
+    )  # fmt: skip
+    return unpack(found.x)
+
+
+@dataclass(frozen=True, eq=False)
+class LargeField:
+    """What very many readings say of a field; used as `Field` is.
+
+    Parameters
+    ----------
+    raw : Raw
+        The readings.
+    choice : Choice
+        Covariances, transform and calibration.
+    parts : list of (weight, Neighbourhood)
+        Averaged over.
+    checked : array of int (c,)
+        Which readings were left out; `choice.left_out` is about them.
+    """
+
+    raw: Raw
+    choice: Choice
+    parts: list[tuple[float, Neighbourhood]]
+    checked: Index
+
+    @classmethod
+    def of(
+        cls,
+        raw: Raw,
+        *,
+        kind: str = "auto",
+        transforms: Sequence[str] | None = None,
+        hidden: Sequence[tuple[Index, Index]] | None = None,
+    ) -> LargeField:
+        """Choose and calibrate.
+
+        Parameters
+        ----------
+        raw : Raw
+            The readings.
+        kind, transforms
+            As in `choose`.
+        hidden : sequence of (hidden, known) index arrays, optional
+            At least two sets of parts to hide at once, shaped as what is to be filled: the
+            covariance is learnt on every other set, the errors are calibrated on the rest.
+            Without them readings are left out one by one.
+        """
+        values = raw.values
+        floor = floor_of(values, kind)
+        names = list(transforms or [n for n in usable(values, kind) if n != "scores"])
+        rng = np.random.default_rng(0)
+        checked = np.sort(rng.permutation(len(values))[:LEFT_OUT])
+        best: tuple[float, LargeField] | None = None
+        for name in names:
+            transform = Transform.of(name, values, floor=floor)
+            found = cls._with(raw, transform, checked, hidden)
+            score = float(found.choice.left_out.crps(values[found.checked]).mean())
+            if best is None or score < 0.995 * best[0]:
+                best = score, found
+        assert best is not None
+        return best[1]
+
+    @classmethod
+    def _with(
+        cls,
+        raw: Raw,
+        transform: Transform,
+        checked: Index,
+        hidden: Sequence[tuple[Index, Index]] | None,
+    ) -> LargeField:
+        readings, work = raw.working(transform)
+        parts = learn(readings, work, extent=extent_of(raw.sites), hidden=hidden and hidden[::2])
+        if hidden:
+            checked, mean, variance = _hidden_errors(parts, readings, hidden[1::2])
+        else:
+            found = [(w, *near.predict(raw.sites[checked], without=checked)) for w, near in parts]
+            mean, variance = mixture(found)
+        own = 0.0 if readings.noise is None else readings.noise[checked]
+        spread = np.sqrt(variance + own)
+        shape = fit_shape((work[checked] - mean) / spread)
+        told = Predictive(mean, spread, transform, shape)
+        kept: list[tuple[float, Covariance, float | None]] = [
+            (w, near.known, near.sill) for w, near in parts
+        ]
+        return cls(raw, Choice(kept, transform, shape, told, bool(hidden)), parts, checked)
+
+    def at_day(self, day: float) -> LargeField:
+        """Return itself: so many readings of one date need no others."""
+        return self
+
+    def predict(self, sites: Sites) -> Predictive:
+        """Return the distribution of a new reading at each of `sites`."""
+        mean, variance = mixture([(w, *near.predict(sites)) for w, near in self.parts])
+        return Predictive(mean, np.sqrt(variance), self.choice.transform, self.choice.shape)
+
+    def draws(self, sites: Sites, normals: Array, told: Predictive | None = None) -> Array:
+        """Return joint draws (K, m) in raw units; as `Field.draws`."""
+        told = told or self.predict(sites)
+        work = np.empty(normals.shape)
+        rows_of = parts_of_draws([w for w, _ in self.parts], len(normals))
+        for (_, near), rows in zip(self.parts, rows_of, strict=True):
+            if len(rows):
+                work[rows] = near.draws(sites, normals[rows])
+        return shaped(work, told)
+
+
+def _hidden_errors(
+    parts: list[tuple[float, Neighbourhood]],
+    readings: Readings,
+    hidden: Sequence[tuple[Index, Index]],
+) -> tuple[Index, Array, Array]:
+    """Return which readings were hidden, and what the others say of them."""
+    rows, means, variances = [], [], []
+    for away, known in hidden:
+        found = [
+            (w, *replace(
+                near, readings=readings[known], residual=near.residual[known]
+            ).predict(readings.sites[away]))
+            for w, near in parts
+        ]  # fmt: skip
+        mean, variance = mixture(found)
+        rows.append(away)
+        means.append(mean)
+        variances.append(variance)
+    return np.concatenate(rows), np.concatenate(means), np.concatenate(variances)
+
+
+def extent_of(sites: Sites) -> float:
+    """Return the extent of the sites in km."""
+    return max(float(np.linalg.norm(np.ptp(sites.xy, axis=0)) / np.sqrt(2)), 1e-6)
