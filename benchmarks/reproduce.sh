@@ -64,6 +64,15 @@ for factor in 2 8; do
 done
 python benchmarks/scaling.py --markdown "$OUT/scaling.md"
 
+# Gaussian worlds and a mixture, beside their exact posterior
+for preset in paper default; do
+    for world in exponential mixture; do
+        python benchmarks/exact.py run --preset "$preset" --world "$world" --frames 5000 \
+            --minutes 15 --out "$OUT/exact_${preset}_$world.json"
+    done
+done
+python benchmarks/exact.py covariance --minutes "$MINUTES" --out "$OUT/exact_covariance.json"
+
 # stations alone: the recipe beside kriging, what each part brings, and maps against a known truth
 PM25="$DATA/beijing_pm25_stations_public.csv.gz" WEATHER="$DATA/beijing_weather_public.csv"
 geodiffrecon fit "$PM25" --value pm25 --time time --x longitude --y latitude --crs EPSG:4326 \

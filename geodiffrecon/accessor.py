@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import geopandas as gpd
     import pandas as pd
 
-    from .field_map import Interpolation
+    from .interpolation.belief import Interpolation
 
 DRAWS = 300  # that zones are made of, where the maps have none
 
@@ -59,7 +59,7 @@ class MapAccessor:
 
     def plot(self, step: int = 0) -> Any:
         """Return a matplotlib figure of a map, its error and the points."""
-        from .map_report import figure_of
+        from .interpolation.page import figure_of
 
         return figure_of(self._maps, self._made, step)
 
@@ -89,7 +89,7 @@ class MapAccessor:
         InvalidParameter
             If there are no draws and none can be made.
         """
-        from .map_outputs import zones
+        from .interpolation.maps import zones
 
         name = f"{self._name}_draws"
         if name in self._maps:
@@ -106,14 +106,14 @@ class MapAccessor:
 
     def at(self, x: Any, y: Any, *, exceed: Sequence[float] = ()) -> pd.DataFrame:
         """Return the statistics at places, in the CRS of the readings."""
-        from .map_outputs import at_places
+        from .interpolation.maps import at_places
 
         x, y = np.asarray(x, float), np.asarray(y, float)
         return at_places(self._source("Values at places"), x, y, exceed=exceed)
 
     def residuals(self) -> gpd.GeoDataFrame:
         """Return the readings as points, with what the others say of each."""
-        from .field_map import residuals
+        from .interpolation.belief import residuals
 
         return residuals(self._source("Left-out residuals"))
 

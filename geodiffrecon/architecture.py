@@ -108,6 +108,8 @@ class Architecture:
             heads=2,
             layers=layer.layers,
             norm="post" if literal else "pre",
+            ffn=self.settings.feed,
+            stack=self.settings.stacked,
             queries="all" if literal else "current",
             dropout=layer.dropout,
         )

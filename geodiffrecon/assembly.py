@@ -10,7 +10,6 @@ import torch
 
 from .priors.offsets import OffsetRefinement
 from .priors.shares import ShareRefinement
-from .scaling import Transform
 from .series import Series
 from .units import OffsetUnits, ShareUnits
 from .windows import from_blocks
@@ -119,7 +118,7 @@ def units_of(priors: Sequence[Prior]) -> ShareUnits | OffsetUnits:
         return ShareUnits(last.factor, maps, slots, last.refinement.dispersion, max(mean, 1e-6))
     if last.refinement is None:
         flat = torch.full((rows * last.factor, columns * last.factor), spread)
-        return OffsetUnits(last.factor, Transform("real"), None, 0, flat, mean)
+        return OffsetUnits(last.factor, last.transform, None, 0, flat, mean)
     fits = [_offsets(prior) for prior in priors]
     ridge = torch.stack([torch.as_tensor(fit.coefficients) for fit in fits])
     width = from_blocks(last.refinement.spread[None], last.factor, last.shape)[0]

@@ -150,6 +150,8 @@ class Calibration:
     ----------
     coarse, fine : float
         Factors of the predicted spreads of both stages.
+    drawn_coarse, drawn_fine : float
+        The same for the draws of diffusion, which have a spread of their own.
     levels : tuple of float
         Predicted levels at which the shares `KNOTS` of the validation truth lay.
     rho_coarse, rho_fine : float
@@ -161,6 +163,8 @@ class Calibration:
     levels: tuple[float, ...] = KNOTS
     rho_coarse: float = 0.0
     rho_fine: float = 0.0
+    drawn_coarse: float = 1.0
+    drawn_fine: float = 1.0
 
     def quantile(self, predictive: Predictive, level: float) -> Array:
         """Return the calibrated quantile of `level`; independent of any number of draws."""

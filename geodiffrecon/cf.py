@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .cube import IRREGULAR, as_cube
 from .errors import UnreadableFile
+from .files.netcdf import damaged, open_netcdf
 from .grid import NestedGrid, level_of
 from .outputs import provenance, whole_files
-from .sources import damaged, open_netcdf
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -85,7 +86,7 @@ def write_netcdf(dataset: xr.Dataset, path: str | Path) -> Path:
         If the folder cannot be written to.
     """
     path = Path(path)
-    described = _described(dataset)
+    described = _described(as_cube(dataset))
     with whole_files(path.parent) as draft:
         unlimited = ["time"] if "time" in described.dims else []
         described.to_netcdf(draft / path.name, engine="netcdf4", unlimited_dims=unlimited)
@@ -198,7 +199,7 @@ def _variable_attrs(dataset: xr.Dataset, name: str, variable: str) -> dict[str, 
         attrs["standard_name"] = f"{standard} {MODIFIERS.get(statistic or '', '')}".strip()
     if statistic in OF_VALUES:
         how = dataset.attrs["aggregation"]
-        dated = "time" in dataset.dims and dataset.attrs.get("freq") != "irregular"
+        dated = "time" in dataset.dims and dataset.attrs.get("freq") != IRREGULAR
         attrs["cell_methods"] = f"time: {how} area: {how}" if dated else "area: point"
     elif statistic == "distance":
         attrs["cell_methods"] = "area: point"  # to the centre of the cell
@@ -226,6 +227,8 @@ def _about_no_value(statistic: str | None) -> bool:
 
 def _encoding(array: xr.DataArray, *, mapped: bool) -> dict[str, Any]:
     """Return compression, fill value and chunks: whole maps, about a megabyte together."""
+    if array.ndim < 2:
+        return {}
     cells = array.sizes[array.dims[-1]] * array.sizes[array.dims[-2]]
     steps = int(np.clip(CHUNK_VALUES // cells, 1, max(array.sizes.get("time", 1), 1)))
     chunks = tuple(

@@ -87,12 +87,7 @@ def split_points(observations: xr.Dataset, aggregation: str) -> tuple[xr.Dataset
     if not means or about.get("level") != "fine" or f"{name}_n_obs" not in observations:
         return observations, None
     readings = Readings(observations[name].to_numpy(), observations[f"{name}_n_obs"].to_numpy())
-    coarse, factor = aggregate(observations), int(about["factor"])
-    sums = np.nan_to_num(readings.values.astype(np.float64)) * readings.counts
-    count = to_blocks(readings.counts, factor).sum(-1)
-    total = np.where(count > 0, to_blocks(sums, factor).sum(-1), np.nan) / np.maximum(count, 1)
-    found = total.reshape(coarse[name].shape).astype(np.float32)
-    return coarse.assign({name: coarse[name].copy(data=found)}), readings
+    return aggregate(observations), readings
 
 
 def consistency_of(observations: xr.Dataset, aggregation: str, asked: str | None) -> str:

@@ -69,7 +69,7 @@ class Spec:
 
 def _settings() -> dict[str, Settings]:
     """Return the settings of every training of this system."""
-    default = PRESETS["default"]
+    default, paper = PRESETS["default"], PRESETS["paper"]
     pattern_net = replace(default.refinement_mean, d=16)
     base = replace(default, gated=False, joint=False, diffusion=False, refinement_mean=pattern_net)
     chain = replace(default, prior=False, diffusion=False, gated=False)
@@ -84,7 +84,10 @@ def _settings() -> dict[str, Settings]:
         "no-point-former": without(base, "point_former"),
         "no-pattern-net": without(base, "pattern_net"),
         "no-prior": replace(base, prior=False),
-        "paper-apart": without(PRESETS["paper"], "joint"),
+        "paper-apart": without(paper, "joint"),
+        "paper-joint-only": replace(paper, pretrained=False),
+        "paper-no-point-former": without(paper, "point_former"),
+        "paper-no-pattern-net": without(paper, "pattern_net"),
     }
 
 
@@ -93,6 +96,7 @@ METHODS: dict[str, Spec] = {
     "mean": Spec("its mean layer", LAYER, "default", "mean"),
     "prior": Spec("its prior", LAYER, "default", "prior"),
     "paper": Spec("paper preset", LAYER, "paper"),
+    "literal": Spec("paper preset, noise and eq 22 and 25 to the letter", LAYER, "literal"),
     "tiny": Spec("tiny preset", LAYER, "tiny"),
     "unet": Spec("U-Nets without prior", LAYER, "unet"),
     **{name: Spec(entry.label, OUTSIDE, name) for name, entry in RIVALS.items()},
@@ -107,6 +111,11 @@ METHODS: dict[str, Spec] = {
     "no-pattern-net": Spec("no T-PatternNet", ABLATION, "no-pattern-net"),
     "no-prior": Spec("no prior", ABLATION, "no-prior"),
     "paper-apart": Spec("paper preset, no joint training", ABLATION, "paper-apart"),
+    "paper-joint-only": Spec("paper preset, no pre-training", ABLATION, "paper-joint-only"),
+    "paper-no-point-former": Spec(
+        "paper preset, no ST-PointFormer", ABLATION, "paper-no-point-former"
+    ),
+    "paper-no-pattern-net": Spec("paper preset, no T-PatternNet", ABLATION, "paper-no-pattern-net"),
     **{
         f"{REFINED}{name}": Spec(
             f"completion + {RIVALS[name].label}", ABLATION, name, completed=True

@@ -1,4 +1,4 @@
-"""What validation says: whether a layer earns its place, and how wide the errors really are."""
+"""What validation says: how large the errors of each layer are, and how wide they should be."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .calibration import Calibration, randomised_pit
-from .metrics import fair_crps, paired_gain
+from .gate import correlation_length
+from .metrics import fair_crps
 from .windows import repeat
 
 if TYPE_CHECKING:
@@ -22,48 +23,9 @@ if TYPE_CHECKING:
     Frames = NDArray[np.int64]
 
 GATE_DRAWS = 16
+SPREAD_DRAWS, SPREAD_FRAMES = 4, 24  # what measures the spread of draws
 PATCHES = (1, 2, 4, 8)  # fine cells along one side
 RHO_LIMIT = 0.98
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Whether a layer was kept, and the figures behind it.
-
-    Parameters
-    ----------
-    layer, score : str
-        What was judged, and by which score.
-    before, after : float
-        Mean score without and with the layer.
-    error : float
-        Standard error of the gain over blocks of time.
-    """
-
-    layer: str
-    score: str
-    before: float
-    after: float
-    error: float
-
-    @property
-    def kept(self) -> bool:
-        """A layer is kept if it gains more than one standard error."""
-        return self.before - self.after > self.error
-
-    def sentence(self) -> str:
-        """Return the verdict in words."""
-        word = "kept" if self.kept else "left out"
-        return (
-            f"{self.layer}: {word} ({self.score} {self.before:.4g} without, {self.after:.4g} with, "
-            f"standard error of the gain {self.error:.2g})"
-        )
-
-
-def judge(layer: str, score: str, without: Array, using: Array, block: int) -> Verdict:
-    """Return the verdict on per-frame scores (F,) without and with a layer."""
-    _, error = paired_gain(without, using, block)
-    return Verdict(layer, score, float(without.mean()), float(using.mean()), error)
 
 
 @dataclass(frozen=True)
@@ -179,12 +141,55 @@ def calibrate(model: Reconstructor, trials: list[Trial], frames: Frames) -> Cali
         rho_coarse=_persistence(standard, frames),
         rho_fine=_persistence(fine[None], frames),
     )
+    found = with_spreads_of_draws(replace(model, calibration=found), trials, frames)
     calibrated = replace(model, calibration=found)
     pits = []
     for seed, (trial, run) in enumerate(zip(trials, runs, strict=True)):
         _, predictive = calibrated.means(*run, frames)
         pits.append(randomised_pit(predictive, trial.fine[frames].astype(np.float64), seed))
     return replace(found, levels=Calibration.fit_levels(np.stack(pits)))
+
+
+def with_spreads_of_draws(model: Reconstructor, trials: list[Trial], frames: Frames) -> Calibration:
+    """Return the model's calibration with factors that give draws the spread of the errors.
+
+    What a diffusion was trained on is wider or narrower than the errors of use, so its draws are
+    measured against the calibrated spread by themselves, for each stage that diffuses.
+    """
+    found = model.calibration
+    if model.completion_diffusion is None and model.refinement_diffusion is None:
+        return found
+    few = frames[np.linspace(0, len(frames) - 1, min(len(frames), SPREAD_FRAMES)).astype(int)]
+    coarse, fine = [], []
+    for trial in trials[:2]:
+        series, belief = trial.run(model)
+        drawn = model.residuals(
+            series, belief, trial.observations.times, few, range(SPREAD_DRAWS), seed=0
+        )
+        coarse.append(np.where(belief.spread[few] > 1e-3, drawn[0], np.nan))
+        fine.append(drawn[1])
+    if model.completion_diffusion is not None:
+        found = replace(found, drawn_coarse=found.coarse / _rms(np.stack(coarse)))
+    if model.refinement_diffusion is not None:
+        found = replace(found, drawn_fine=found.fine / _rms(np.stack(fine)))
+    return found
+
+
+def _rms(values: Array) -> float:
+    """Return the root mean square of the known values; 1 where there are none."""
+    if not np.isfinite(values).any():
+        return 1.0
+    return max(float(np.sqrt(np.nanmean(values**2))), 1e-6)
+
+
+def residual_length(model: Reconstructor, trials: list[Trial], frames: Frames) -> float:
+    """Return the correlation length, in steps, of the errors of both stages over `frames`."""
+    plain = replace(model, calibration=Calibration())
+    span = slice(int(frames.min()), int(frames.max()) + 1)
+    _, belief = trials[0].run(plain)
+    coarse = _coarse_residual(plain, trials[0], belief)[span]
+    fine = _fine_residual(plain, trials[0], np.arange(span.start, span.stop))
+    return max(correlation_length(coarse[None]), correlation_length(fine[None]))
 
 
 def _coarse_residual(model: Reconstructor, trial: Trial, belief: Belief) -> Array:

@@ -15,15 +15,21 @@ from .allocator import keep_freed_memory
 from .architecture import Architecture
 from .assembly import STATICS, units_of
 from .calibration import Calibration
-from .diffusion import Diffusion
-from .evidence import Verdict, calibrate, completion_error, draw_error, fine_error, judge
+from .evidence import (
+    calibrate,
+    completion_error,
+    draw_error,
+    fine_error,
+    residual_length,
+    with_spreads_of_draws,
+)
+from .gate import LENGTHS, Verdict, blocks_of, judge
 from .priors.prior import Prior, PriorSettings
 from .progress import Progress, silent
 from .reconstruction import Reconstructor
 from .rehearsal import Rehearsal, Source, rehearse, trials
-from .residuals import DiffusionLoss, Residuals, cross_fitted
-from .schedule import noise_levels
-from .stages import ResidualDiffusion
+from .residuals import Bounds, DiffusionLoss, Residuals, cross_fitted, true_past
+from .stages import ResidualDiffusion, process_of
 from .tiling import WindowLattice
 from .training import Clock, Phase, Pool, optimise
 
@@ -39,13 +45,17 @@ if TYPE_CHECKING:
     from .presets import Layer, Settings
     from .training import Batch
 
-CHECK_PAIRS = 256
+CHECK_PAIRS, DIFFUSION_PAIRS = 256, 96
 GATE_FRAMES = 64
 SEGMENT_DAYS = 1.5
 JOINT_BATCH = 32
 # Shares of the time budget at whose end each phase stops.
 BUDGET = {"means": 0.42, "joint": 0.46, "refit": 0.76, "completion": 0.87, "refinement": 1.0}
 WITHOUT_DIFFUSION = {"means": 0.5, "joint": 0.6, "refit": 1.0}
+# Without a mean layer, by what the loss of each stage still gains per second: refinement, whose
+# maps have N² as many cells, learns longest.
+DIFFUSION_ALONE = {"completion": 0.3, "refinement": 0.85, "joint diffusion": 1.0}
+JOINT_VARIANTS = 4  # mask patterns whose completions are sampled before the joint phase
 WHOLE = 0.9  # share of its steps without which a refitted network is dropped for the first one
 STAGES = ("completion", "refinement")
 
@@ -101,13 +111,14 @@ class Fitting:
         self.record, self.calendar = self.lesson.record, self.lesson.calendar
         self.context, self.cells = self.lesson.context, self.lesson.cells
         self.kind = self.lesson.kind
-        self._block = max(4, self.calendar.n_slots // 8)
         folds = max(2, self.settings.members)
         self.split = self.lesson.split(folds=folds, gap=self.settings.history, partly=True)
         self._chosen = self._select()
         rehearsal = self._rehearse(self.split.fold)
         bare = model = self._skeleton(rehearsal.priors[-1])
         self._trials = trials(self._source, points=False, seed=self.seed)
+        if self.settings.prior or self.settings.mean:  # else nothing is judged
+            self._measure_blocks(bare)
         means, joint = None, False
         if self.settings.mean:
             means = self._train_means(rehearsal, self.split.fold)
@@ -135,7 +146,7 @@ class Fitting:
 
     def _prior(self, fold: NDArray[np.int64]) -> Prior:
         if not self.settings.prior:
-            return Prior.flat(self.record, self.calendar, fold >= 0)
+            return Prior.flat(self.record, self.calendar, self.kind, fold >= 0)
         prior = Prior.fit(self.record, self.calendar, self.kind, fold, self._chosen)
         return replace(prior, point_noise=self._noise)
 
@@ -276,52 +287,69 @@ class Fitting:
     def _diffuse(self, model: Reconstructor, rehearsal: Rehearsal) -> Reconstructor:
         units = units_of(rehearsal.priors).to(self.device)
         left = cross_fitted(model, rehearsal.series, units, rehearsal.fit)
+        if model.samples_its_mean:
+            left = replace(left, series=true_past(left.series))
         rehearsal = replace(rehearsal, series=left.series)
-        chain = self.settings.chain
-        process = Diffusion(noise_levels(chain.levels, schedule=chain.schedule), chain.prediction)
-        losses = DiffusionLoss(process, model.coarse_lags, model.fine_lags)
-        networks: dict[str, nn.Module] = {}
-        for number, stage in enumerate(("completion", "refinement")):
-            layer: Layer = getattr(self.settings, f"{stage}_diffusion")
-            network = self._new(stage, noisy=True, number=number)
-            learn = self._phase(rehearsal, self.split.train, 70 + number, layer.batch, left)
-            loss = getattr(losses, stage)
-            outcome = optimise(
-                network, _loss_of(loss, network, learn), steps=layer.steps, rate=layer.rate,
-                seed=learn.pool.seed,
-                check=self._check(loss, network, rehearsal, left),
-                until=self._until(stage), clock=self.clock, progress=self.progress,
-                label=f"diffusion {stage}",
-            )  # fmt: skip
-            self.curves[f"{stage} diffusion"] = outcome.curve
-            networks[stage] = network
-        if self.settings.joint and not self.settings.mean:
+        chain, train = self.settings.chain, np.flatnonzero(self.split.train)
+        bounds = Bounds.of(left, units, torch.as_tensor(train, device=self.device))
+        losses = DiffusionLoss(process_of(chain), bounds, model.coarse_lags, model.fine_lags)
+        together = self.settings.joint and not self.settings.mean
+        apart = self.settings.pretrained or not together
+        networks = nn.ModuleList(
+            self._train_diffusion(stage, losses, rehearsal, left, apart=apart) for stage in STAGES
+        )
+        if together:
             self._joint_diffusion(networks, losses, rehearsal, left)
         layers = {
             f"{stage}_diffusion": ResidualDiffusion(
-                network, process, chain.sampler, chain.steps, model.lattice,  # type: ignore[arg-type]
+                network, losses.process, chain.sampler, chain.steps,  # type: ignore[arg-type]
+                getattr(bounds, stage), model.lattice,
                 1 if stage == "completion" else self.record.factor,
             )
-            for stage, network in networks.items()
+            for stage, network in zip(STAGES, networks, strict=True)
         }  # fmt: skip
         return self._gate_diffusion(model, layers)
 
+    def _train_diffusion(
+        self, stage: str, losses: DiffusionLoss, rehearsal: Rehearsal, left: Residuals,
+        *, apart: bool,
+    ) -> nn.Module:  # fmt: skip
+        """Return the denoiser of one stage, trained by itself if `apart`."""
+        number, layer = STAGES.index(stage), getattr(self.settings, f"{stage}_diffusion")
+        network = self._new(stage, noisy=True, number=number)
+        if not apart:
+            return network
+        learn = self._phase(rehearsal, self.split.train, 70 + number, layer.batch, left)
+        loss = getattr(losses, stage)
+        outcome = optimise(
+            network, _loss_of(loss, network, learn), steps=layer.steps, rate=layer.rate,
+            seed=learn.pool.seed, decay_in_time=True,
+            check=self._check(loss, network, rehearsal, left),
+            until=self._until(stage), clock=self.clock, progress=self.progress,
+            label=f"diffusion {stage}",
+        )  # fmt: skip
+        self.curves[f"{stage} diffusion"] = outcome.curve
+        return network
+
     def _joint_diffusion(
-        self,
-        networks: dict[str, nn.Module],
-        losses: DiffusionLoss,
-        rehearsal: Rehearsal,
-        left: Residuals,
+        self, both: nn.ModuleList, losses: DiffusionLoss, rehearsal: Rehearsal, left: Residuals
     ) -> None:
-        both = nn.ModuleList([networks["completion"], networks["refinement"]])
+        """Tune both denoisers in a row; T-PatternNet then reads sampled completions, as in use."""
+        layer, alone = self.settings.refinement_diffusion, not self.settings.pretrained
+        if not alone:
+            few = rehearsal.series.first(JOINT_VARIANTS)
+            completed = losses.completed(both[0].eval(), few, self.seed)  # type: ignore[arg-type]
+            rehearsal = replace(rehearsal, series=completed)
         learn = self._phase(rehearsal, self.split.train, 90, JOINT_BATCH, left)
-        optimise(
+        outcome = optimise(
             both, _loss_of(losses.joint, both, learn),
-            steps=self.settings.joint_steps, rate=self.settings.refinement_diffusion.rate / 10,
-            seed=learn.pool.seed,
-            until=self._until("refinement"), clock=self.clock, progress=self.progress,
+            steps=self.settings.joint_steps + alone * layer.steps,
+            rate=layer.rate if alone else layer.rate / 10, seed=learn.pool.seed,
+            decay_in_time=True,
+            until=self._until("joint diffusion"), clock=self.clock, progress=self.progress,
             label="joint diffusion",
         )  # fmt: skip
+        self.curves["joint diffusion"] = outcome.curve
 
     def _gate_diffusion(
         self, model: Reconstructor, layers: dict[str, ResidualDiffusion]
@@ -331,12 +359,15 @@ class Fitting:
         frames = self._gate_frames()
         # Both are judged with calibrated spreads, or the wider one would win by its width.
         model = replace(model, calibration=calibrate(model, self._trials, frames))
-        frames = frames[np.linspace(0, len(frames) - 1, min(len(frames), GATE_FRAMES)).astype(int)]
+        blocks = blocks_of(frames, self._length)
+        few = np.linspace(0, len(frames) - 1, min(len(frames), GATE_FRAMES)).astype(int)
+        frames, blocks = frames[few], blocks[few]
         below = draw_error(model, self._trials[:2], frames)
         for name, layer in layers.items():
             tried = replace(model, **{name: layer})  # type: ignore[arg-type]
+            tried.calibration = with_spreads_of_draws(tried, self._trials, frames)
             above = draw_error(tried, self._trials[:2], frames)
-            if self._kept(name.replace("_", " "), "CRPS", [below, above]):
+            if self._kept(name.replace("_", " "), "CRPS", [below, above], blocks):
                 model, below = tried, above
         return model
 
@@ -385,7 +416,7 @@ class Fitting:
     ) -> Phase:  # fmt: skip
         pool = Pool(
             rehearsal.series, torch.as_tensor(np.flatnonzero(frames)),
-            torch.arange(self.settings.variants), self.seed * 101 + number,
+            torch.arange(len(rehearsal.series.mean)), self.seed * 101 + number,
         )  # fmt: skip
         return Phase(
             pool, units_of(rehearsal.priors).to(self.device), rehearsal.priors[-1].transform,
@@ -401,7 +432,8 @@ class Fitting:
         rehearsal: Rehearsal,
         left: Residuals | None = None,
     ) -> Callable[[], float]:
-        batches = self._phase(rehearsal, self.split.gate, 99, 64, left).checks(CHECK_PAIRS)
+        pairs = CHECK_PAIRS if left is None else DIFFUSION_PAIRS
+        batches = self._phase(rehearsal, self.split.gate, 99, 64, left).checks(pairs)
 
         def check() -> float:
             total = 0.0
@@ -425,8 +457,21 @@ class Fitting:
     def _gate_frames(self) -> NDArray[np.int64]:
         return np.flatnonzero(self.split.gate)
 
-    def _kept(self, layer: str, score: str, scores: list[NDArray[np.float64]]) -> bool:
-        verdict = judge(layer, score, scores[0], scores[1], self._block)
+    def _measure_blocks(self, bare: Reconstructor) -> None:
+        """Find how long errors stay alike, which says how far apart blocks of validation are."""
+        frames = np.flatnonzero(self.split.gate | self.split.calibrate)
+        self._length = residual_length(bare, self._trials, frames)
+        self.log(
+            f"Errors stay alike for {self._length:.1f} steps; layers are judged on blocks of "
+            f"{LENGTHS} times that."
+        )
+
+    def _kept(
+        self, layer: str, score: str, scores: list[NDArray[np.float64]],
+        blocks: NDArray[np.int64] | None = None,
+    ) -> bool:  # fmt: skip
+        blocks = blocks_of(self._gate_frames(), self._length) if blocks is None else blocks
+        verdict = judge(layer, score, scores[0], scores[1], blocks)
         self.verdicts.append(verdict)
         self.log(verdict.sentence() + ".")
         return verdict.kept or not self.settings.gated
@@ -440,8 +485,16 @@ class Fitting:
     def _until(self, phase: str) -> float | None:
         if self.max_minutes is None:
             return None
-        shares = BUDGET if self.settings.diffusion else WITHOUT_DIFFUSION
-        return self._started + 60 * self.max_minutes * shares[phase]
+        return self._started + 60 * self.max_minutes * self._shares()[phase]
+
+    def _shares(self) -> dict[str, float]:
+        """Return the shares of the time at whose end each phase stops."""
+        if self.settings.mean:
+            return BUDGET if self.settings.diffusion else WITHOUT_DIFFUSION
+        if self.settings.joint:
+            return DIFFUSION_ALONE
+        last = DIFFUSION_ALONE["refinement"]
+        return {stage: share / last for stage, share in DIFFUSION_ALONE.items()}
 
 
 def _loss_of(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
 
 from .calendar import iso
 from .cf import EXCEED, ascii_units, units_of
+from .cube import IRREGULAR, as_cube
 from .errors import InvalidParameter
 from .grid import NestedGrid, level_of
 from .outputs import provenance, whole_files
@@ -18,6 +19,8 @@ from .progress import silent
 from .steps import TimeStep
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import xarray as xr
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
@@ -28,16 +31,16 @@ NODATA = -9999.0
 MAX_BANDS, MOST_BANDS = 366, 65535  # by default; what the format can hold
 TILE = 512
 STATISTICS = ("std", "q05", "q25", "q50", "q75", "q95", "n_obs", "distance", "information")
-IRREGULAR = "irregular"  # step of surveys on any dates
 FLAGS = {"information"}  # 0 or 1 as bytes, known everywhere
 CUBE_ATTRS = ("value", "aggregation", "freq", "calendar_tz", "level", "factor")
 
 
 @dataclass(frozen=True, eq=False)
 class _Stack:
-    """What all files of one dataset share."""
+    """What all files of one dataset share; `stem` begins their names."""
 
     name: str
+    stem: str
     box: GeoBox
     times: NDArray[np.datetime64]
     labels: list[str]
@@ -61,7 +64,7 @@ class _Planned:
 
 
 def write_geotiff(
-    maps: xr.Dataset,
+    maps: xr.Dataset | Sequence[xr.Dataset],
     out_dir: str | Path,
     *,
     split_time: bool = False,
@@ -78,8 +81,9 @@ def write_geotiff(
 
     Parameters
     ----------
-    maps : xarray.Dataset
-        Maps or any cube of this library.
+    maps : xarray.Dataset or sequence of them
+        Maps or any cube of this library. Several are the levels of one grid, which their files
+        name: ``pm25_coarse_mean.tif``, ``pm25_fine_mean.tif``, ….
     out_dir : str or Path
         Folder of the files; all appear at once, or none.
     split_time : bool
@@ -101,16 +105,22 @@ def write_geotiff(
     InvalidParameter
         If the folder cannot be written to, or no file can have `max_bands`.
     """
-    stack = _stack(maps)
-    planned = _plan(maps, stack, split_time=split_time, max_bands=max_bands)
+    several = isinstance(maps, (list, tuple))
+    given = cast("Sequence[xr.Dataset]", maps if several else [maps])
+    cubes = [as_cube(cube) for cube in given]
+    planned = [
+        (cube, stack, file)
+        for cube, stack in [(cube, _stack(cube, by_level=several)) for cube in cubes]
+        for file in _plan(cube, stack, split_time=split_time, max_bands=max_bands)
+    ]
     with whole_files(out_dir) as draft:
-        for done, file in enumerate(planned):
+        for done, (cube, stack, file) in enumerate(planned):
             progress(done, len(planned), "writing GeoTIFF")
-            layer = maps[file.variable]
+            layer = cube[file.variable]
             values = layer.isel(time=file.part).values if stack.dated else layer.values[None]
             _write(values, stack, file.part, file.statistic, draft, file.name)
     progress(len(planned), len(planned), "writing GeoTIFF")
-    return [Path(out_dir) / file.name for file in planned]
+    return [Path(out_dir) / file.name for _, _, file in planned]
 
 
 def geotiff_names(
@@ -133,6 +143,7 @@ def geotiff_names(
     GridMismatch, InvalidParameter
         As `write_geotiff`.
     """
+    maps = as_cube(maps)
     names: dict[str, list[str]] = {}
     for file in _plan(maps, _stack(maps), split_time=split_time, max_bands=max_bands):
         names.setdefault(file.statistic, []).append(file.name)
@@ -157,13 +168,13 @@ def _plan(maps: xr.Dataset, stack: _Stack, *, split_time: bool, max_bands: int) 
     parts = _parts(len(stack.times), 1 if split_time else max_bands)
     ends = [_suffix(stack, part, len(parts), split_time) for part in parts]
     return [
-        _Planned(f"{stack.name}_{statistic}{end}.tif", statistic, variable, part)
+        _Planned(f"{stack.stem}_{statistic}{end}.tif", statistic, variable, part)
         for statistic, variable in variables.items()
         for part, end in zip(parts, ends, strict=True)
     ]
 
 
-def _stack(maps: xr.Dataset) -> _Stack:
+def _stack(maps: xr.Dataset, *, by_level: bool = False) -> _Stack:
     grid = NestedGrid.of(maps)
     name, attrs = str(maps.attrs["value"]), maps.attrs
     times, labels = _dates(maps)
@@ -172,6 +183,7 @@ def _stack(maps: xr.Dataset) -> _Stack:
     tags["TIFFTAG_SOFTWARE"] = tags.pop("SOFTWARE")
     return _Stack(
         name,
+        f"{name}_{level_of(maps)}" if by_level else name,
         grid.box(level_of(maps)),
         times,
         labels,

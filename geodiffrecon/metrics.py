@@ -60,15 +60,3 @@ def coverage(pit: NDArray[np.floating], level: float) -> float:
     tail = (1 - level) / 2
     known = pit[np.isfinite(pit)]
     return float(((known >= tail) & (known <= 1 - tail)).mean())
-
-
-def paired_gain(
-    worse: NDArray[np.floating], better: NDArray[np.floating], block: int
-) -> tuple[float, float]:
-    """Return the mean gain of per-frame errors (F,) and its standard error over time blocks."""
-    difference = worse - better
-    edges = np.arange(0, len(difference), max(1, block))
-    means = np.add.reduceat(difference, edges) / np.diff(np.append(edges, len(difference)))
-    if len(means) < 2:
-        return float(difference.mean()), float("inf")
-    return float(difference.mean()), float(means.std(ddof=1) / np.sqrt(len(means)))

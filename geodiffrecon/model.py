@@ -10,7 +10,7 @@ import numpy as np
 
 from . import __version__
 from .conditioning import consistency_of, split_points
-from .cube import fingerprint
+from .cube import as_cube, fingerprint
 from .device import torch_device
 from .errors import IncompatibleModel, NotFitted
 from .features import Features
@@ -143,6 +143,7 @@ class DiffRecon(OfVariable):
         from .fitting import Fitting
         from .lesson import Lesson
 
+        history = as_cube(history)
         self.variable = Variable.of_history(history, aggregation)
         lesson = Lesson.of(
             history, self.variable, kind=kind, until=until, external=external, country=country,
@@ -217,7 +218,7 @@ class DiffRecon(OfVariable):
         from .summary import summarise
 
         model = self._fitted()
-        observations, readings = split_points(observations, self.aggregation)
+        observations, readings = split_points(as_cube(observations), self.aggregation)
         self.variable.check_observations(observations)
         mode = consistency_of(observations, self.aggregation, consistency)
         hard = mode == "hard"

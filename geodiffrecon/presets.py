@@ -78,10 +78,16 @@ class Settings:
     gated : bool
         Whether validation decides; without, every layer is kept, as studies of layers need.
     pretrained : bool
-        Whether the mean networks are trained apart before the joint phase (the paper's ablation).
+        Whether the networks of both stages are trained apart before the joint phase (the paper's
+        ablation).
     literal : bool
-        The paper's equations to the letter where they work (post-norm, stacking of all frames,
-        channel mixing, eps, ancestral).
+        The paper's equations to the letter where they train well (post-norm, stacking of all
+        frames, channel mixing).
+    feed : {"gelu", "paper"}
+        Feed-forward of ST-PointFormer's layers; "paper" is eq 22 to the letter: all must pass
+        through two ReLU layers, and half of the units die.
+    stacked : {"out", "attention"}
+        What ST-PointFormer hands on: its last layer's result (eq 23) or its attention's (eq 25).
     history : int
         Recent frames that completion reads, the current one included.
     daily : bool
@@ -115,6 +121,8 @@ class Settings:
     gated: bool = True
     pretrained: bool = True
     literal: bool = False
+    feed: str = "gelu"
+    stacked: str = "out"
     history: int = 4
     daily: bool = True
     pattern: int = 16
@@ -156,6 +164,25 @@ def _rebuild(cls: type[Any], data: dict[str, Any]) -> Any:
     return cls(**values)
 
 
+PAPER = Settings(
+    preset="paper",
+    prior=False,
+    mean=False,
+    literal=True,
+    history=8,
+    daily=False,
+    pattern=12,
+    members=1,
+    completion_diffusion=Layer(
+        widths=(48, 96), blocks=1, d=32, layers=2, dropout=0.1, steps=4000, batch=16, rate=1e-3
+    ),
+    refinement_diffusion=Layer(
+        widths=(24, 48, 96), blocks=1, d=32, layers=2, dropout=0.1, steps=6000, batch=12, rate=1e-3
+    ),
+    joint_steps=200,
+    chain=Chain(steps=16),
+)
+
 PRESETS: dict[str, Settings] = {
     "default": Settings(
         completion_mean=Layer(widths=(64,), d=32, layers=1, dropout=0.3, steps=400),
@@ -183,23 +210,13 @@ PRESETS: dict[str, Settings] = {
         ),
         joint_steps=60,
     ),
-    "paper": Settings(
-        preset="paper",
-        prior=False,
-        mean=False,
-        literal=True,
-        history=8,
-        daily=False,
-        pattern=12,
-        members=1,
-        completion_diffusion=Layer(
-            widths=(48, 96), blocks=1, d=32, layers=2, dropout=0.1, steps=800, rate=1e-3
-        ),
-        refinement_diffusion=Layer(
-            widths=(24, 48, 96), blocks=1, d=32, layers=2, dropout=0.1, steps=1200, rate=5e-4
-        ),
-        joint_steps=100,
-        chain=Chain(levels=100, prediction="eps", sampler="ancestral", steps=100),
+    "paper": PAPER,
+    "literal": replace(
+        PAPER,
+        preset="literal",
+        feed="paper",
+        stacked="attention",
+        chain=Chain(prediction="eps", sampler="ancestral", steps=100),
     ),
 }
 

@@ -187,25 +187,87 @@ class Reconstructor:
 
         Draw k of a frame depends on seed, k and the frame's time only.
         """
-        rows, columns = self.prior.shape
-        fine_shape = (rows * self.units.factor, columns * self.units.factor)
-        chance = Chance(
-            ((rows, columns), fine_shape),
-            (self.calibration.rho_coarse, self.calibration.rho_fine),
-            seed, calendar_numbers(times, self.step), draws,
-        )  # fmt: skip
+        chance = self._chance(times, seed, draws)
         parts = np.array_split(frames, max(1, -(-len(frames) // self._chunk(len(draws)))))
-        total, done = len(parts) * (1 + self._calls(steps)), itertools.count(1)
+        ahead = self._past_frames(frames)
+        total = len(parts) * (1 + self._calls(steps)) + len(ahead) * self._calls(steps, fine=False)
+        done = itertools.count(1)
 
         def tell(*_: object) -> None:
             progress(next(done), total, "drawing fine maps")
 
+        if ahead:
+            series = self._with_drawn_past(series, belief, ahead, chance, steps, tell)
         for part in parts:
-            anomaly = self._coarse_anomalies(series, belief, part, chance, steps, tell)
+            if ahead:
+                anomaly = _numpy(series.completed[:, torch.as_tensor(part, device=self.device)])
+            else:
+                anomaly = self._coarse_anomalies(series, belief, part, chance, steps, tell)
             coarse = self._coarse_raw(anomaly, series, belief, part, chance)
             fine = self._fine_draws(series, belief, coarse, anomaly, part, chance, steps, tell)
             tell()
             yield part, self._matched(fine, _free(coarse, belief, part)) if consistent else fine
+
+    @torch.no_grad()
+    def residuals(
+        self,
+        series: Series,
+        belief: Belief,
+        times: NDArray[np.datetime64],
+        frames: NDArray[np.int64],
+        draws: range,
+        seed: int,
+    ) -> tuple[Array, Array]:
+        """Return drawn residuals of both stages in units of their spreads, uncalibrated.
+
+        Those of completion are (K, F, I, J), those of refinement (K, F, N I, N J).
+        """
+        chance = self._chance(times, seed, draws)
+        coarse = self._coarse_residuals(series, belief, frames, chance, None, _untold)
+        anomaly = belief.mean[frames] + self._widths[0] * coarse * belief.spread[frames]
+        raw = self._coarse_raw(anomaly, series, belief, frames, chance)
+        case = self._drawn_case(series, raw, anomaly, frames)
+        fine = self._fine_residuals(case, frames, chance, None, _untold)
+        shape = (len(frames), len(draws), *case.belief.shape[1:])
+        return coarse, _numpy(fine).reshape(shape).swapaxes(0, 1)
+
+    def _chance(self, times: NDArray[np.datetime64], seed: int, draws: range) -> Chance:
+        rows, columns = self.prior.shape
+        fine_shape = (rows * self.units.factor, columns * self.units.factor)
+        return Chance(
+            ((rows, columns), fine_shape),
+            (self.calibration.rho_coarse, self.calibration.rho_fine),
+            seed, calendar_numbers(times, self.step), draws,
+        )  # fmt: skip
+
+    def _past_frames(self, frames: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Return the frames whose completions T-PatternNet reads of each draw, in parts.
+
+        Eq 26 stacks completed maps. Where there is a belief its mean completes them; a model that
+        has no mean but that of draws reads the completions of the same draw.
+        """
+        layer = self.refinement_diffusion
+        if not self.samples_its_mean or layer is None or layer.network.history is None:
+            return []
+        wanted = np.unique(frames[:, None] - np.array(self.fine_lags)[None])
+        wanted = wanted[wanted >= 0]
+        size = self._chunk(1) * self.units.factor**2
+        return list(np.array_split(wanted, max(1, -(-len(wanted) // size))))
+
+    def _with_drawn_past(
+        self,
+        series: Series,
+        belief: Belief,
+        parts: list[NDArray[np.int64]],
+        chance: Chance,
+        steps: int | None,
+        tell: StepCallback,
+    ) -> Series:
+        """Return the series with a completed past (K, T, I, J) for each draw."""
+        completed = np.zeros((len(chance.draws), *belief.mean.shape), np.float32)
+        for part in parts:
+            completed[:, part] = self._coarse_anomalies(series, belief, part, chance, steps, tell)
+        return replace(series, completed=torch.as_tensor(completed, device=self.device))
 
     def collect(
         self,
@@ -287,8 +349,10 @@ class Reconstructor:
             for array in (raw, anomaly, spread)
         ]
         frame = frame.repeat_interleave(repeats)
+        # draws follow each other within a frame; each reads its own past where there are several
+        variant = torch.arange(repeats, device=self.device).repeat(len(part))
         case = series.fine_case(
-            torch.zeros_like(frame), frame, self.fine_lags,
+            variant % len(series.completed), frame, self.fine_lags,
             coarse=tensors[0], anomaly=tensors[1], spread=tensors[2],
         )  # fmt: skip
         z = series.centre[frame] + series.scale * case.anomaly
@@ -304,23 +368,39 @@ class Reconstructor:
         tell: StepCallback,
     ) -> Array:
         """Return drawn anomalies (K, f, I, J)."""
+        residual = self._coarse_residuals(series, belief, part, chance, steps, tell)
+        return np.asarray(belief.mean[part] + self._widths[0] * residual * belief.spread[part])
+
+    def _coarse_residuals(
+        self,
+        series: Series,
+        belief: Belief,
+        part: NDArray[np.int64],
+        chance: Chance,
+        steps: int | None,
+        tell: StepCallback,
+    ) -> Array:
+        """Return drawn residuals of completion (K, f, I, J) in units of the spread."""
         if self.completion_diffusion is None:
             noise = self._posterior_noise(series, belief, part, chance)
-            ratio = belief.spread[part] / np.maximum(belief.prior_spread[part], 1e-6)
-            residual = noise * ratio
-        else:
-            frame = torch.as_tensor(part, device=self.device)
-            case = series.coarse_case(torch.zeros_like(frame), frame, self.coarse_lags)
-            case = mean_completion(self.completion, case, self.lattice)
-            start = chance.fields(COMPLETION_NOISE, part)  # (f, K, I, J)
-            repeated = case.repeat(len(chance.draws))
-            drawn = self.completion_diffusion.draw(
-                repeated, self._flat(start), history=case, steps=steps,
-                fresh=chance.fresh(COMPLETION_NOISE, part, self.device), callback=tell,
-            )  # fmt: skip
-            standard = _numpy(drawn).reshape(start.shape).swapaxes(0, 1)  # (K, f, I, J)
-            residual = standard * belief.spread[part]
-        return np.asarray(belief.mean[part] + self.calibration.coarse * residual)
+            return noise / np.maximum(belief.prior_spread[part], 1e-6)
+        frame = torch.as_tensor(part, device=self.device)
+        case = series.coarse_case(torch.zeros_like(frame), frame, self.coarse_lags)
+        case = mean_completion(self.completion, case, self.lattice)
+        start = chance.fields(COMPLETION_NOISE, part)  # (f, K, I, J)
+        drawn = self.completion_diffusion.draw(
+            case.repeat(len(chance.draws)), self._flat(start), history=case, steps=steps,
+            fresh=chance.fresh(COMPLETION_NOISE, part, self.device), callback=tell,
+        )  # fmt: skip
+        return _numpy(drawn).reshape(start.shape).swapaxes(0, 1)  # (K, f, I, J)
+
+    @property
+    def _widths(self) -> tuple[float, float]:
+        """Factors of drawn residuals of both stages."""
+        found = self.calibration
+        coarse = found.coarse if self.completion_diffusion is None else found.drawn_coarse
+        fine = found.fine if self.refinement_diffusion is None else found.drawn_fine
+        return coarse, fine
 
     def _posterior_noise(
         self, series: Series, belief: Belief, part: NDArray[np.int64], chance: Chance
@@ -365,29 +445,46 @@ class Reconstructor:
         tell: StepCallback,
     ) -> Array:
         """Return fine draws (K, f, N I, N J) of drawn coarse maps (K, f, I, J)."""
-        flat = [array.swapaxes(0, 1).reshape(-1, *array.shape[2:]) for array in (coarse, anomaly)]
-        case = self._fine_case(series, part, flat[0], flat[1], np.zeros_like(flat[1]))
-        case = mean_refinement(self.refinement, case, self.units, self.lattice)
+        case = self._drawn_case(series, coarse, anomaly, part)
         location, scale = self.units.location(case), self.units.scale(case)
         shape = (len(part), len(chance.draws), *location.shape[1:])
         if self.refinement_diffusion is None and isinstance(self.units, ShareUnits):
             if self.kind == "count":
                 shares = _numpy(case.belief).reshape(shape)
                 return chance.allocate(coarse, shares.swapaxes(0, 1), part, self.units.factor)
-        start = chance.fields(REFINEMENT_NOISE, part)
-        if self.refinement_diffusion is None:
-            start = self.prior.coloured(start).astype(np.float32)
-        residual = self._flat(start)
-        if self.refinement_diffusion is not None:
-            residual = self.refinement_diffusion.draw(
-                case, residual, history=case.every(len(chance.draws)), steps=steps,
-                fresh=chance.fresh(REFINEMENT_NOISE, part, self.device), callback=tell,
-            )  # fmt: skip
-        scale = self.calibration.fine * scale
+        residual = self._fine_residuals(case, part, chance, steps, tell)
+        scale = self._widths[1] * scale
         field = (location + scale * residual).reshape(shape)
         if belief.sites is not None:
             field = self._at_sites(belief, field, scale.reshape(shape), anomaly, part, chance)
         return _numpy(self.units.decode(field)).swapaxes(0, 1)
+
+    def _drawn_case(
+        self, series: Series, coarse: Array, anomaly: Array, part: NDArray[np.int64]
+    ) -> FineCase:
+        """Return the refinement problems of drawn coarse maps (K, f, I, J), draws within frames."""
+        flat = [array.swapaxes(0, 1).reshape(-1, *array.shape[2:]) for array in (coarse, anomaly)]
+        case = self._fine_case(series, part, flat[0], flat[1], np.zeros_like(flat[1]))
+        return mean_refinement(self.refinement, case, self.units, self.lattice)
+
+    def _fine_residuals(
+        self,
+        case: FineCase,
+        part: NDArray[np.int64],
+        chance: Chance,
+        steps: int | None,
+        tell: StepCallback,
+    ) -> Tensor:
+        """Return drawn residuals of refinement (f K, N I, N J) in units of the spread."""
+        start = chance.fields(REFINEMENT_NOISE, part)
+        if self.refinement_diffusion is None:
+            return self._flat(self.prior.coloured(start).astype(np.float32))
+        # All draws of a frame share the encoding of its past unless each has a past of its own.
+        shared = None if self._past_frames(part) else case.every(len(chance.draws))
+        return self.refinement_diffusion.draw(
+            case, self._flat(start), history=shared, steps=steps,
+            fresh=chance.fresh(REFINEMENT_NOISE, part, self.device), callback=tell,
+        )  # fmt: skip
 
     def _at_sites(
         self,
@@ -426,9 +523,9 @@ class Reconstructor:
     def _flat(self, noise: NDArray[np.float32]) -> Tensor:
         return torch.as_tensor(noise.reshape(-1, *noise.shape[2:]), device=self.device)
 
-    def _calls(self, steps: int | None) -> int:
-        """Return how often networks are called for each draw."""
-        stages = (self.completion_diffusion, self.refinement_diffusion)
+    def _calls(self, steps: int | None, *, fine: bool = True) -> int:
+        """Return how often networks are called for each draw, of both stages or completion."""
+        stages = [self.completion_diffusion, self.refinement_diffusion][: 1 + fine]
         return sum(steps or stage.steps for stage in stages if stage is not None)
 
     def _chunk(self, draws: int) -> int:
@@ -441,6 +538,10 @@ def _free(coarse: Array, belief: Belief, part: NDArray[np.int64]) -> Array:
     if belief.sites is None:
         return coarse
     return np.where(belief.sites.held(part), np.nan, coarse)
+
+
+def _untold(*_: object) -> None:
+    """Take the news of a step that nobody waits for."""
 
 
 def _numpy(tensor: Tensor) -> Array:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from .networks.heads import block_mean, nearest_up
-from .samplers import ddim
+from .samplers import dpmpp_2m
 from .stages import LIMIT, mean_completion, mean_refinement
 from .training import (
     COMPLETION_WEIGHT,
@@ -29,10 +29,11 @@ if TYPE_CHECKING:
     from .networks.refinement import Refinement
     from .reconstruction import Reconstructor
     from .series import CoarseCase, FineCase, Series
+    from .stages import Range
     from .units import FineUnits
 
 KNOWN_WEIGHT = 0.05  # of cells that are held: they have no residual to learn
-CHAIN_STEPS = 5  # of the truncated chain through which the joint phase of diffusion runs
+CHAIN_STEPS = 6  # of the truncated chain through which the joint phase of diffusion runs
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,62 @@ def _members(networks: list[Completion] | list[Refinement], block: int) -> list[
     return networks[block : block + 1] or networks
 
 
+def true_past(series: Series) -> Series:
+    """Return the series with its true maps as the completed ones, which T-PatternNet reads.
+
+    Pre-training of a refinement that no belief completes maps for (eq 26 on downsampled truth).
+    """
+    assert series.truth is not None
+    truth = series.truth.nan_to_num().expand_as(series.mean)
+    return replace(series, completed=truth)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Smallest and largest residual that each stage is trained on.
+
+    Clean fields are kept inside them: what no training map ever was, no draw is.
+    """
+
+    completion: Range
+    refinement: Range
+
+    @classmethod
+    def of(cls, left: Residuals, units: FineUnits, frames: Tensor) -> Bounds:
+        """Return the range of the residuals of `frames` (F,)."""
+        series = left.series
+        assert series.truth is not None
+        mean, spread = series.mean[:, frames], series.spread[:, frames]
+        coarse = _coarse_residual(series.truth[frames], mean, spread)
+        coarse = coarse[(spread > SEEN) & coarse.isfinite()]
+        fine = []
+        for part in frames.split(64):
+            batch = Batch(
+                series, units, torch.zeros_like(part), part, torch.Generator(), left.belief,
+                left.doubt,
+            )  # fmt: skip
+            case, truth = true_fine_case(batch, (0,), blur=False)
+            known = truth.isfinite()
+            residual = _fine_residual(_with_belief(case, batch), truth, units)
+            fine.append(residual[known])
+        return cls(_range(coarse), _range(torch.cat(fine)))
+
+
+def _range(values: Tensor) -> Range:
+    if not len(values):
+        return -LIMIT, LIMIT
+    return max(float(values.min()), -LIMIT), min(float(values.max()), LIMIT)
+
+
+def _coarse_residual(truth: Tensor, mean: Tensor, spread: Tensor) -> Tensor:
+    return (truth - mean) / spread.clamp(min=SEEN)
+
+
+def _fine_residual(case: FineCase, fine: Tensor, units: FineUnits) -> Tensor:
+    truth = units.encode(fine.nan_to_num())
+    return (truth - units.location(case)) / units.scale(case).clamp(min=1e-6)
+
+
 @dataclass(frozen=True)
 class DiffusionLoss:
     """Losses of the diffusion of both stages, apart and joint.
@@ -96,11 +153,14 @@ class DiffusionLoss:
     ----------
     process : Diffusion
         Noise levels and prediction.
+    bounds : Bounds
+        Of the residuals of both stages.
     coarse_lags, fine_lags : tuple of int
         Frames back, oldest first.
     """
 
     process: Diffusion
+    bounds: Bounds
     coarse_lags: tuple[int, ...]
     fine_lags: tuple[int, ...]
 
@@ -118,13 +178,12 @@ class DiffusionLoss:
     def joint(self, both: nn.ModuleList, batch: Batch) -> Tensor:
         """Return the loss of refinement on a sampled completion; the gradient runs through both.
 
-        A truncated chain: of a few DDIM steps from noise only the last keeps its gradient
+        A truncated chain: of a few steps from noise only the last keeps its gradient
         (Clark et al. 2024, DRaFT-1). The completion loss stays, so that it remains a diffusion.
         """
         completion, refinement = cast("tuple[Completion, Refinement]", tuple(both))
         case = batch.series.coarse_case(batch.variant, batch.frame, self.coarse_lags)
-        residual = self._sampled(completion, case, batch.generator)
-        drawn = replace(case, mean=case.mean + case.spread * residual, spread=0 * case.spread)
+        drawn = self._drawn(completion, case, batch.generator)
         fine_case = completed_fine_case(batch, drawn, self.fine_lags)
         assert batch.series.fine is not None
         loss = self._refinement(refinement, fine_case, batch.series.fine[batch.frame], batch)
@@ -134,8 +193,10 @@ class DiffusionLoss:
         assert batch.series.truth is not None
         truth = batch.series.truth[batch.frame]
         open_cells = (case.spread > SEEN).to(case.mean.dtype)
-        residual = (truth - case.mean) / case.spread.clamp(min=SEEN)
-        residual = residual.nan_to_num().clamp(-LIMIT, LIMIT) * open_cells
+        residual = _coarse_residual(truth, case.mean, case.spread)
+        residual = residual.nan_to_num().clamp(*self.bounds.completion) * open_cells
+        # In use what is observed is held, whether the belief knows of it or not.
+        open_cells = open_cells * ~_held(case)
         weight = open_cells.clamp(min=KNOWN_WEIGHT) * truth.isfinite()
         return residual_loss(network, self.process, case, residual, weight, batch.generator)
 
@@ -143,27 +204,49 @@ class DiffusionLoss:
         self, network: Refinement, case: FineCase, fine: Tensor, batch: Batch
     ) -> Tensor:
         units = batch.units
-        known, truth = fine.isfinite(), units.encode(fine.nan_to_num())
-        residual = (truth - units.location(case)) / units.scale(case).clamp(min=1e-6)
-        residual = _filled(residual, known, units.factor).clamp(-LIMIT, LIMIT)
+        known, residual = fine.isfinite(), _fine_residual(case, fine, units)
+        residual = _filled(residual, known, units.factor).clamp(*self.bounds.refinement)
         weight = known.to(residual.dtype)
         return residual_loss(network, self.process, case, residual, weight, batch.generator)
 
-    def _sampled(self, network: Completion, case: CoarseCase, generator: torch.Generator) -> Tensor:
+    @torch.no_grad()
+    def completed(self, network: Completion, series: Series, seed: int) -> Series:
+        """Return the series with a sampled completion of every map and variant (eq 26)."""
+        generator = torch.Generator().manual_seed(seed)
+        completed = series.completed.clone()
+        frames = torch.arange(series.mean.shape[1], device=series.mean.device)
+        for variant in range(len(completed)):
+            for part in frames.split(64):
+                case = series.coarse_case(torch.full_like(part, variant), part, self.coarse_lags)
+                completed[variant, part] = self._drawn(network, case, generator).mean
+        return replace(series, completed=completed)
+
+    def _drawn(
+        self, network: Completion, case: CoarseCase, generator: torch.Generator
+    ) -> CoarseCase:
+        """Return the case with a sampled completion as what is known; observed cells hold."""
         start = torch.randn(case.mean.shape, generator=generator).to(case.mean)[:, None]
         features = case.encode(network)
-        calls = 0
+        calls, tuned = 0, torch.is_grad_enabled()
 
         def denoise(x: Tensor, index: Tensor) -> Tensor:
             nonlocal calls
             calls += 1
-            with torch.set_grad_enabled(calls == CHAIN_STEPS):
-                return self.process.denoise(
+            with torch.set_grad_enabled(tuned and calls == CHAIN_STEPS):
+                x0 = self.process.denoise(
                     lambda noisy, level: case.run(network, noisy, level, features), x, index
                 )
+                return x0.clamp(*self.bounds.completion)
 
-        sampled = ddim(denoise, start, self.process.levels, steps=CHAIN_STEPS)
-        return sampled[:, 0].clamp(-LIMIT, LIMIT)
+        sampled = dpmpp_2m(denoise, start, self.process.levels, steps=CHAIN_STEPS)[:, 0]
+        anomaly = case.mean + case.spread * sampled
+        anomaly = torch.where(_held(case), case.tokens[:, -1, 0], anomaly)
+        return replace(case, mean=anomaly, spread=0 * case.spread)
+
+
+def _held(case: CoarseCase) -> Tensor:
+    """Return which cells (B, I, J) are observed without an error of their own."""
+    return case.observed[:, -1] & (case.tokens[:, -1, 1] == 0)
 
 
 def _filled(residual: Tensor, known: Tensor, factor: int) -> Tensor:

@@ -122,7 +122,7 @@ def ddim(
     """
     if eta > 0 and noise is None:
         raise InvalidParameter("A stochastic sampler needs noise; pass noise=... or use ddim.")
-    visited = timesteps(levels.T, steps)
+    visited = timesteps(levels, steps)
     for step, (t, s) in enumerate(pairwise(visited)):
         x0 = denoise(x, _index(x, t))
         abar_t, abar_s = float(levels.abar[t]), float(levels.abar[s])
@@ -164,7 +164,7 @@ def dpmpp_2m(
     InvalidParameter
         When `steps` is out of range.
     """
-    visited = timesteps(levels.T, steps)
+    visited = timesteps(levels, steps)
     previous, last_gap = None, math.inf
     for step, (t, s) in enumerate(pairwise(visited)):
         x0 = denoise(x, _index(x, t))

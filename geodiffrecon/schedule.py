@@ -13,6 +13,9 @@ from .errors import InvalidParameter
 TERMINAL_LIMIT = 1e-3
 """Largest share of the signal's variance that may survive the last level."""
 
+LOG_SNR_FLOOR = -8.0
+"""Log signal-to-noise ratio below which a level holds nothing that a sampler could decide."""
+
 _DEFAULT_BETAS = {"linear": (1e-4, 0.02, 1000), "quadratic": (1e-4, 0.5, 50)}
 
 
@@ -126,13 +129,17 @@ def noise_levels(
     return NoiseLevels(_zero_terminal(abar) if zero_terminal_snr else abar)
 
 
-def timesteps(count: int, steps: int) -> list[int]:
-    """Choose the levels that a few-step sampler visits, evenly from T down to 0.
+def timesteps(levels: NoiseLevels, steps: int) -> list[int]:
+    r"""Choose the levels that a few-step sampler visits, from T down to 0.
+
+    Even in the log signal-to-noise ratio :math:`\log(\bar\alpha / (1 - \bar\alpha))`, in which
+    every scale of a field is decided along an equal stretch; levels beyond ``LOG_SNR_FLOOR`` hold
+    noise alone, and of them only T is visited. (Lu et al. 2022, DPM-Solver, section 3.)
 
     Parameters
     ----------
-    count : int
-        Number of levels T of the training.
+    levels : NoiseLevels
+        Levels of the training.
     steps : int
         Number of network evaluations, 1 to T.
 
@@ -148,14 +155,27 @@ def timesteps(count: int, steps: int) -> list[int]:
 
     Examples
     --------
-    >>> timesteps(100, 4)
-    [100, 75, 50, 25, 0]
+    >>> timesteps(noise_levels(100), 4)
+    [100, 85, 19, 1, 0]
     """
+    count = levels.T
     if not 1 <= steps <= count:
         raise InvalidParameter(
             f"A sampler over {count} noise levels can take 1 to {count} steps, not {steps}."
         )
-    return [(count * (steps - i) + steps // 2) // steps for i in range(steps + 1)]
+    if steps == 1:
+        return [count, 0]
+    abar = levels.abar[1:]
+    log_snr = (abar / (1 - abar)).log()  # of levels 1 to T; falling
+    first = max(float(log_snr[-1]), LOG_SNR_FLOOR)
+    wanted = torch.linspace(first, float(log_snr[0]), steps, dtype=torch.float64)
+    nearest = (log_snr[None] - wanted[:, None]).abs().argmin(dim=1) + 1
+    visited = [count, *nearest[1:].tolist()]
+    # Levels are whole numbers: where the wanted ones crowd, each stays below the one before it
+    # and leaves room for those that follow.
+    for i in range(1, steps):
+        visited[i] = max(min(visited[i], visited[i - 1] - 1), steps - i)
+    return [*visited, 0]
 
 
 def _cosine_betas(count: int, offset: float = 0.008) -> Tensor:

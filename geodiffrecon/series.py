@@ -275,6 +275,11 @@ class Series(_Tensors):
             statics=self.statics,
         )
 
+    def first(self, variants: int) -> Series:
+        """Return the series of the first `variants` mask patterns."""
+        names = ("values", "error", "observed", "mean", "spread", "completed")
+        return self._map(lambda tensor: tensor[:variants], names)
+
     def crop(self, window: Window, factor: int) -> Series:
         """Return the series of one window of coarse cells."""
         fine = tuple(slice(s.start * factor, s.stop * factor) for s in window)

@@ -8,19 +8,22 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from .diffusion import Diffusion
 from .samplers import SAMPLERS, StepCallback
+from .schedule import noise_levels
 from .tiling import WindowLattice, crop_of
 from .units import MAX_LOG_SPREAD, FineUnits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .diffusion import Diffusion
     from .networks.completion import Completion
     from .networks.refinement import Refinement
+    from .presets import Chain
     from .series import CoarseCase, FineCase
 
-LIMIT = 12.0  # residuals lie within so many spreads, in training and in draws
+LIMIT = 12.0  # training residuals are cut at so many spreads
+Range = tuple[float, float]
 
 
 class Conditioned:
@@ -100,6 +103,11 @@ def mean_refinement(
     return units.correct(case, torch.stack(raw).mean(dim=0))
 
 
+def process_of(chain: Chain) -> Diffusion:
+    """Return the diffusion process of some settings."""
+    return Diffusion(noise_levels(chain.levels, schedule=chain.schedule), chain.prediction)
+
+
 @dataclass
 class ResidualDiffusion:
     """Diffusion of what is left around a belief, in units of its spread.
@@ -114,12 +122,15 @@ class ResidualDiffusion:
         Name in `SAMPLERS`.
     steps : int
         Denoiser calls per draw.
+    bounds : (low, high)
+        Smallest and largest residual of the training: clean fields are kept between them.
     """
 
     network: Completion | Refinement
     diffusion: Diffusion
     sampler: str = "dpmpp_2m"
     steps: int = 8
+    bounds: Range = (-LIMIT, LIMIT)
     lattice: WindowLattice = field(default_factory=lambda: WindowLattice((1, 1)))
     factor: int = 1
 
@@ -138,7 +149,7 @@ class ResidualDiffusion:
 
         def denoise(x: Tensor, index: Tensor) -> Tensor:
             # A noise estimate divided by a vanishing signal has no bound of its own.
-            return self.diffusion.denoise(conditioned, x, index).clamp(-LIMIT, LIMIT)
+            return self.diffusion.denoise(conditioned, x, index).clamp(*self.bounds)
 
         drawn = SAMPLERS[self.sampler](
             denoise,

@@ -17,7 +17,6 @@ from .architecture import Architecture
 from .assembly import STATICS, units_of
 from .calendar import Calendar
 from .calibration import Calibration
-from .diffusion import Diffusion
 from .errors import IncompatibleModel
 from .priors.climatology import Climatology
 from .priors.completion import GaussianCompletion
@@ -27,8 +26,7 @@ from .priors.prior import Prior
 from .priors.shares import ShareRefinement
 from .reconstruction import Reconstructor
 from .scaling import Transform
-from .schedule import noise_levels
-from .stages import ResidualDiffusion
+from .stages import ResidualDiffusion, process_of
 from .tiling import WindowLattice
 
 if TYPE_CHECKING:
@@ -43,7 +41,7 @@ if TYPE_CHECKING:
 
     Arrays = dict[str, NDArray[Any]]
 
-SCHEMA = 1
+SCHEMA = 2
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
@@ -63,6 +61,11 @@ def pack(model: Reconstructor, settings: Settings) -> tuple[dict[str, Any], Arra
         "settings": settings.to_dict(),
         "prior": prior,
         "networks": networks,
+        "bounds": {
+            stage: list(layer.bounds)
+            for stage in ("completion", "refinement")
+            if (layer := getattr(model, f"{stage}_diffusion")) is not None
+        },
         "aggregation": model.aggregation,
         "kind": model.kind,
     }
@@ -103,20 +106,16 @@ def unpack(
         if networks[f"{stage}_diffusion"]:
             network = getattr(architecture, stage)(noisy=True)
             factor = 1 if stage == "completion" else prior.factor
-            setattr(model, f"{stage}_diffusion", layer_of(network, settings, lattice, factor))
+            low, high = config["bounds"][stage]
+            layer = ResidualDiffusion(
+                network, process_of(settings.chain), settings.chain.sampler, settings.chain.steps,
+                (low, high), lattice, factor,
+            )  # fmt: skip
+            setattr(model, f"{stage}_diffusion", layer)
     for name, network in _networks(model):
         _load_weights(network, name, arrays)
         network.to(device).eval()
     return model
-
-
-def layer_of(
-    network: nn.Module, settings: Settings, lattice: WindowLattice, factor: int
-) -> ResidualDiffusion:
-    """Return the diffusion layer of a trained denoiser."""
-    chain = settings.chain
-    process = Diffusion(noise_levels(chain.levels, schedule=chain.schedule), chain.prediction)
-    return ResidualDiffusion(network, process, chain.sampler, chain.steps, lattice, factor)  # type: ignore[arg-type]
 
 
 def round_weights(model: Reconstructor) -> None:

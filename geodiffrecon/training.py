@@ -99,6 +99,7 @@ def optimise(
     rate: float,
     seed: int,
     decay_over: int | None = None,
+    decay_in_time: bool = False,
     check: Callable[[], float] | None = None,
     until: float | None = None,
     clock: Clock = time.monotonic,
@@ -121,6 +122,8 @@ def optimise(
         Of dropout; torch's global generator is left as it was.
     decay_over : int, optional
         Steps over which it decays; `steps` without it.
+    decay_in_time : bool
+        Decay by the share of the time until `until` that has passed, where that is larger.
     until : float, optional
         Value of `clock` after which training stops.
     clock : callable
@@ -139,10 +142,14 @@ def optimise(
     optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-2)
     averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(EMA), use_buffers=True)
     kept, best, curve = averaged.module.state_dict(), Outcome(0, math.inf), []
+    began = clock()
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         for step in range(1, steps + 1):
-            _set_rate(optimiser, rate, step, decay_over or steps)
+            passed = step / (decay_over or steps)
+            if decay_in_time and until is not None:
+                passed = max(passed, (clock() - began) / max(until - began, 1e-9))
+            _set_rate(optimiser, rate, step, min(passed, 1.0))
             _descend(network, optimiser, loss, step)
             averaged.update_parameters(network)
             progress(step, steps, label)
@@ -424,7 +431,7 @@ def _checked(network: nn.Module, averaged: AveragedModel, check: Callable[[], fl
     return score
 
 
-def _set_rate(optimiser: torch.optim.Optimizer, rate: float, step: int, steps: int) -> None:
-    decay = 0.1 + 0.9 * (1 + math.cos(math.pi * step / steps)) / 2
+def _set_rate(optimiser: torch.optim.Optimizer, rate: float, step: int, passed: float) -> None:
+    decay = 0.1 + 0.9 * (1 + math.cos(math.pi * passed)) / 2
     for group in optimiser.param_groups:
         group["lr"] = rate * min(1.0, step / WARM_UP) * decay

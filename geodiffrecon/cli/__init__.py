@@ -13,9 +13,9 @@ from .. import __version__
 from ..progress import PROTOCOL
 from .comparing import compare_command
 from .gridding import bin_points_command
+from .interpolating import map_command
 from .looking import demo_command, doctor_command, info_command
 from .mapping import reconstruct_command
-from .mapping_points import map_command
 from .modelling import fit_command
 from .plotting import plot_command
 from .scoring import evaluate_command

@@ -10,8 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import InvalidParameter
+from ..rows import RowChoice
 from . import options as opt
-from .inputs import PointOptions, external_features, open_observations, refuse_options
+from .choosing import marks, reads_rows
+from .inputs import (
+    PointOptions,
+    external_features,
+    holds_points,
+    open_observations,
+    refuse_options,
+)
+from .reading import Reading, reads_maps
 from .running import Session, session
 
 if TYPE_CHECKING:
@@ -27,7 +36,12 @@ ONLY_STATIONS = "only for models of stations; leave it out, or fit a model to st
 ONLY_GRIDS = "only for models of fine maps, but this one is of stations; leave it out"
 
 
+@reads_maps
+@reads_rows
 def reconstruct_command(
+    *,
+    maps: Reading,
+    choice: RowChoice,
     obs: Annotated[Path, typer.Argument(help="Points, a coarse cube or a raster with holes.")],
     model: opt.Model,
     out: Annotated[Path, opt.option("Folder of the maps.", "--out", show="DIR")],
@@ -60,12 +74,15 @@ def reconstruct_command(
         Path | None, opt.option("What runs keep for the next.", "--state", show="DIR")
     ] = None,
     value: opt.Value = None,
+    coverage: opt.Coverage = None,
+    label: opt.StampLabel = None,
     time_column: opt.TimeColumn = None,
     tz: opt.Tz = None,
     x: opt.X = None,
     y: opt.Y = None,
     station: opt.Station = None,
     crs: opt.PointsCrs = None,
+    variable: opt.Variable = None,
     agg: Annotated[opt.PointPooling | None, opt.option("What a cell holds.", "--agg")] = None,
     empty: Annotated[
         opt.Empty | None, opt.option("What cells without points hold; auto.", "--empty")
@@ -80,14 +97,15 @@ def reconstruct_command(
         from ..stations.model import StationDiffRecon
         from .station_maps import Order
 
-        estimator = load(model, device=device.value)
+        estimator, value = load(model, device=device.value), value or variable
         if isinstance(estimator, StationDiffRecon):
             refuse_options(
                 {"--steps": steps, "--consistency": consistency, "--agg": agg, "--empty": empty},
                 ONLY_GRIDS,
             )
             given = {"value": value, "time": time_column, "tz": tz, "x": x, "y": y, "crs": crs,
-                     "station": station}  # fmt: skip
+                     "station": station, "coverage": coverage, "choice": choice}  # fmt: skip
+            estimator.label = marks(label, estimator.label)
             limits = tuple(dict.fromkeys(exceed or ()))
             order = Order(samples, seed, time, external, limits, at, at_time, state, given)
             _map_stations(run, obs, estimator, order, files)
@@ -96,8 +114,10 @@ def reconstruct_command(
             {"--exceed": exceed, "--state": state, "--at-time": at_time, "--station": station},
             ONLY_STATIONS,
         )
+        points_label = marks(label, "start") if holds_points(obs) else "start"
         wanted = PointOptions(value, time_column or "time", tz, x, y, crs,
-                              agg, (empty or opt.Empty.AUTO).value)  # fmt: skip
+                              agg, (empty or opt.Empty.AUTO).value, maps, choice,
+                              points_label, coverage)  # fmt: skip
         _map_grid(
             run, obs, estimator, wanted, files, at, external, samples=samples, steps=steps,
             seed=seed, times=time, consistency=consistency.value if consistency else None,

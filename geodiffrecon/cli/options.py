@@ -57,6 +57,7 @@ class Label(StrEnum):
     """Which end of its interval a stamp marks."""
 
     START = "start"
+    MIDDLE = "middle"
     END = "end"
 
 
@@ -133,6 +134,11 @@ Value = Annotated[str | None, option("Value column, or variable.", "--value", sh
 TimeColumn = Annotated[
     str | None, option("Time column of a points file.", "--time-column", show="COL")
 ]
+Coverage = Annotated[
+    float | None,
+    option("Share of its hours that a day needs; 0.75.", "--coverage", show="SHARE"),
+]
+StampLabel = Annotated[Label | None, option("Which end of an interval stamps mark.", "--label")]
 EmptyCells = Annotated[Empty, option("What cells without points hold.", "--empty")]
 PointsCrs = Annotated[
     str | None, option("CRS of the points, such as EPSG:4326, or none.", "--crs", show="CRS")

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..covariates import Covariates
-    from ..points import PointTable
+    from ..points import PointColumns, PointTable
     from ..sampling import Places
     from ..stations.model import StationDiffRecon
-    from ..stations.network import PointColumns, StationNetwork
+    from ..stations.network import StationNetwork
     from ..stations.quality import Finding
     from ..stations.state import Owner, StationState
     from ..steps import TimeStep
@@ -42,7 +42,7 @@ class Order:
     at: Path | None
     at_time: str | None
     state: Path | None
-    given: dict[str, str | None]  # columns in place of the model's
+    given: dict[str, Any]  # columns in place of the model's
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +69,7 @@ def open_stations(
     run: Session,
     path: Path,
     model: StationDiffRecon,
-    given: dict[str, str | None],
+    given: dict[str, Any],
     time: tuple[str, str] | None = None,
 ) -> Opened:
     """Return the stations of a file, read as `model` was taught and without what is after `time`.
@@ -86,10 +86,12 @@ def open_stations(
         return Opened(read_cells(path, model, columns.value, run), columns, [])
     table = read_stations(path, model, columns, run.log)
     table, later = _without_later(table, model, time)
-    findings = inspected(run.log, table, model.grid, model.freq, model.calendar_tz, model.label)
+    findings = inspected(
+        run.log, table, model.grid, model.freq, model.calendar_tz, model.label, columns.coverage
+    )
     network = StationNetwork.of(
         table, model.grid, freq=model.freq, calendar_tz=model.calendar_tz, label=model.label,
-        least=1,
+        least=1, coverage=columns.coverage,
     )  # fmt: skip
     for note in network.notes[len(table.notes) :]:
         run.log(note)
@@ -247,7 +249,7 @@ def evaluate_model(
     run: Session,
     path: Path,
     model: StationDiffRecon,
-    given: dict[str, str | None],
+    given: dict[str, Any],
     external: list[Path] | None,
     **request: Any,
 ) -> tuple[Any, list[Finding]]:

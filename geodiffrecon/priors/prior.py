@@ -70,7 +70,7 @@ class Prior:
         Variance of one fine cell about its coarse cell, in transformed units: the error of a
         single point that stands for its cell.
     fine_level : tuple of float
-        Mean and spread of all fine values in raw units (what the flat prior starts from).
+        Mean and spread of all fine values (what the flat prior starts from, in its working units).
     point_noise : float
         Relative error of one point observation, beyond standing for its cell.
     """
@@ -143,13 +143,15 @@ class Prior:
             refinement = _cross_fitted_offsets(parts, whole, fold, first, second)
         return cls(
             parts.transform, calendar, parts.shape, record.factor, parts.climatology,
-            completion, refinement, parts.representativeness(keep), _level(record, keep),
+            completion, refinement, parts.representativeness(keep), _level(record.fine[keep]),
         )  # fmt: skip
 
     @classmethod
-    def flat(cls, record: Record, calendar: Calendar, keep: NDArray[np.bool_]) -> Prior:
+    def flat(cls, record: Record, calendar: Calendar, kind: Kind, keep: NDArray[np.bool_]) -> Prior:
         """Return the prior that knows only one mean and one spread (the `paper` preset)."""
-        coarse = record.coarse
+        transform = Transform(kind)
+        coarse = transform.forward(record.coarse)
+        fine = transform.forward(record.fine[keep].astype(np.float64))
         shape = (coarse.shape[1], coarse.shape[2])
         cells = shape[0] * shape[1]
         mean, spread = float(np.nanmean(coarse[keep])), float(np.nanstd(coarse[keep]))
@@ -157,9 +159,9 @@ class Prior:
         coefficients = np.zeros((design, cells))
         coefficients[0] = mean
         return cls(
-            Transform("real"), calendar, shape, record.factor,
+            transform, calendar, shape, record.factor,
             Climatology(coefficients, np.full(cells, max(spread, 1e-9))),
-            None, None, np.zeros(shape), _level(record, keep),
+            None, None, np.zeros(shape), _level(fine),
         )  # fmt: skip
 
     @property
@@ -339,6 +341,5 @@ def _dispersion(blocks: NDArray[np.float64], fitted: NDArray[np.float64]) -> flo
     return max(DISPERSION_FLOOR, float(np.nansum((blocks - fitted) ** 2) / np.nansum(binomial)))
 
 
-def _level(record: Record, keep: NDArray[np.bool_]) -> tuple[float, float]:
-    fine = record.fine[keep]
+def _level(fine: NDArray[np.floating]) -> tuple[float, float]:
     return float(np.nanmean(fine)), max(float(np.nanstd(fine)), 1e-9)

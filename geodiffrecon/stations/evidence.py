@@ -9,7 +9,7 @@ import numpy as np
 
 from ..calendar import iso
 from ..errors import InvalidParameter, NoObservations
-from ..evidence import Verdict, judge
+from ..gate import Verdict, judge
 from ..steps import TimeStep
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class StationSplit:
         cut = usable[int(len(usable) * (1 - VALIDATION))]
         later = usable[usable >= cut]
         hours = step_ns / 3_600_000_000_000
-        block = max(1, min(round(BLOCK_HOURS / hours), len(later) // 6))
+        block = max(1, min(round(BLOCK_HOURS / hours), len(later) // 8))
         odd = (later - cut) // block % 2 == 1
         return cls(usable[usable < cut], later[~odd], later[odd], block)
 
@@ -100,7 +100,8 @@ def check_varied(values: Array) -> None:
 def verdict(layer: str, without: Array, using: Array, block: int) -> Verdict:
     """Return the verdict on the CRPS per frame (m,) without and with a layer."""
     known = np.isfinite(without) & np.isfinite(using)
-    return judge(layer, "CRPS", without[known], using[known], block)
+    blocks = np.flatnonzero(known) // block
+    return judge(layer, "CRPS", without[known], using[known], blocks)
 
 
 def per_frame(scores: Array, frame: Frames, frames: Frames) -> Array:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..calendar import Calendar
-    from ..evidence import Verdict
+    from ..gate import Verdict
     from .forecast import Power
     from .kriging import StationKriging
     from .network import StationNetwork

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..diffusion import Diffusion
 from ..progress import Progress, silent
-from ..samplers import ddim
+from ..samplers import dpmpp_2m
 from ..schedule import noise_levels
 from .chance import SpotNoise
 from .forecast import LEVELS, Power, SiteForecast, standard_cdf, standard_quantile
@@ -245,7 +245,7 @@ class StationLayers:
             def denoise(x: Tensor, index: Tensor, known: Tensor = known) -> Tensor:
                 return process.denoise(lambda y, level: network(y, level, known), x, index)
 
-            clean = ddim(denoise, start, process.levels, steps=self.chain)
+            clean = dpmpp_2m(denoise, start, process.levels, steps=self.chain)
             found[:, rows.numpy()] = clean.reshape(len(noise), -1).numpy()
         return found
 

@@ -21,7 +21,7 @@ from ..variable import OfVariable, Variable
 from .forecast import Power
 from .layers import TILE
 from .maps import maps_of
-from .network import PointColumns, StationNetwork
+from .network import StationNetwork
 from .places import Places, centres
 from .quality import cleaned
 from .settings import StationSettings, station_preset
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from ..covariates import Covariates
     from ..grid import NestedGrid
-    from ..points import PointTable
+    from ..points import PointColumns, PointTable
     from ..scaling import Kind
     from .forecast import SiteForecast
     from .layers import StationLayers
@@ -173,7 +173,7 @@ class StationDiffRecon(OfVariable):
 
         began = clock()
         torch_device(self.device)
-        network = self._network(points, grid, freq, calendar_tz, label)
+        network = self._network(points, grid, freq, calendar_tz, label, columns=columns)
         units = network.units or (columns.units if columns else None)
         self.variable = Variable(
             network.value, grid, network.freq, network.calendar_tz, "mean",
@@ -355,17 +355,21 @@ class StationDiffRecon(OfVariable):
 
     def _network(
         self, points: PointTable | StationNetwork, grid: NestedGrid, freq: str, calendar_tz: str,
-        label: Literal["start", "end"], least: int = 3,
+        label: Literal["start", "end"], least: int = 3, columns: PointColumns | None = None,
     ) -> StationNetwork:  # fmt: skip
         if isinstance(points, StationNetwork):
             return points
+        share = {} if columns is None else {"coverage": columns.coverage}
         return StationNetwork.of(
-            points, grid, freq=freq, calendar_tz=calendar_tz, label=label, least=least
+            points, grid, freq=freq, calendar_tz=calendar_tz, label=label, least=least, **share
         )
 
     def _given(self, points: PointTable | StationNetwork, *, sites: int) -> StationNetwork:
         """Return readings as the model takes them: cleaned, silent stations left out, in order."""
-        network = self._network(points, self.grid, self.freq, self.calendar_tz, self.label, least=0)
+        network = self._network(
+            points, self.grid, self.freq, self.calendar_tz, self.label, least=0,
+            columns=self.columns,
+        )  # fmt: skip
         if network.freq != self.freq:
             raise GridMismatch(
                 f"The readings have steps of {network.freq}, the model of {self.freq}; cut them "

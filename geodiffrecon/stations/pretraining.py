@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..calendar import Calendar
+from ..cube import as_cube
 from ..errors import GridMismatch
 from ..grid import NestedGrid
 from ..model import quiet
@@ -47,6 +48,7 @@ def pretrained(
     NoObservations
         If it has too few steps.
     """
+    history = as_cube(history)
     network = _network(history, len(fitting.network.names), fitting.seed)
     places = Places.of(NestedGrid.of(history))
     step = Calendar.seen_in(network.times).step_ns

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ..errors import InvalidParameter
+from ..points import COVERAGE
 from .findings import Action, Finding, findings_table, to_rows
 from .row_checks import (
     missing_codes,
@@ -49,6 +50,7 @@ def inspect(
     calendar_tz: str = "UTC",
     label: Literal["start", "end"] = "start",
     kind: Kind | None = None,
+    coverage: float = COVERAGE,
 ) -> list[Finding]:
     """Return what looks wrong in a table of station readings, one finding per station and check.
 
@@ -66,6 +68,8 @@ def inspect(
     kind : {"real", "positive", "count"}, optional
         Of the field; without it few negative readings are errors and many are a field of both
         signs.
+    coverage : float
+        As in `StationNetwork.of`.
 
     Raises
     ------
@@ -76,7 +80,9 @@ def inspect(
     """
     if table.value is None:
         raise InvalidParameter("Stations need a value column; name it with --value.")
-    survey = Survey.of(table, grid, freq=freq, calendar_tz=calendar_tz, label=label, kind=kind)
+    survey = Survey.of(
+        table, grid, freq=freq, calendar_tz=calendar_tz, label=label, kind=kind, coverage=coverage
+    )
     found = [finding for check in OF_ROWS for finding in check(survey)]
     if survey.readings is None:
         return found

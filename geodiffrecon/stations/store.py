@@ -10,6 +10,7 @@ import numpy as np
 from ..calendar import Calendar
 from ..errors import IncompatibleModel
 from ..features import Features
+from ..points import PointColumns
 from ..variable import Variable
 from .climate import Climate, PlaceEffect
 from .forecast import Power
@@ -17,7 +18,6 @@ from .kernel import StationKernel
 from .kriging import StationKriging
 from .layers import StationLayers
 from .memory import ErrorMemory
-from .network import PointColumns
 from .recent import RecentErrors
 from .spread import LocalSpread
 from .surroundings import Surroundings
@@ -142,7 +142,7 @@ def restore(model: StationDiffRecon, config: Mapping[str, Any], arrays: Arrays) 
     model.variable = Variable.from_dict(about["variable"])
     model.features = Features(**_tuples(about["features"]))
     model.terrain = Terrain(**_tuples(about["terrain"]))
-    model.columns = PointColumns(**about["columns"]) if about["columns"] else None
+    model.columns = PointColumns.from_dict(about["columns"]) if about["columns"] else None
     return unpack(config["layers"], arrays, model.settings, model.variable.step)
 
 

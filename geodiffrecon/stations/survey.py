@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import NoObservations
+from ..points import COVERAGE
 from .readings import Readings
 from .sites import Sites
 
@@ -57,13 +58,15 @@ class Survey:
         calendar_tz: str,
         label: str,
         kind: str | None = None,
+        coverage: float = COVERAGE,
     ) -> Survey:
         """Return the survey of `table`."""
         sites = Sites.of(table, grid)
         try:
             readings = Readings.of(
-                table, sites, grid, freq=freq, calendar_tz=calendar_tz, label=label
-            )
+                table, sites, grid, freq=freq, calendar_tz=calendar_tz, label=label,
+                coverage=coverage,
+            )  # fmt: skip
         except NoObservations:
             readings = None
         return cls(table, grid, sites, readings, calendar_tz, kind)

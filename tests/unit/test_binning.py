@@ -58,6 +58,25 @@ def test_fine_counts_pool_to_coarse_counts(grid):
     np.testing.assert_array_equal(aggregate(fine)["count"].values, coarse["count"].values)
 
 
+@pytest.mark.parametrize("empty", ["auto", "zero", "missing"])
+@pytest.mark.parametrize("agg", ["mean", "sum", "count"])
+def test_a_fine_cube_of_points_pools_to_what_binning_into_coarse_cells_gives(grid, agg, empty):
+    from geodiffrecon.cube import aggregate
+
+    rng = np.random.default_rng(2)
+    x, y = 115 + 2 * rng.random(150) ** 3, 39.5 + 1.5 * rng.random(150) ** 2  # uneven in the cells
+    points = table(x, y, rng.choice(HOURS[:40:3], 150), rng.gamma(2, 20, 150))
+    fine, coarse = (
+        bin_points(points, grid, freq="2h", agg=agg, empty=empty, level=level)
+        for level in ("fine", "coarse")
+    )
+    pooled, name = aggregate(fine), coarse.attrs["value"]
+    np.testing.assert_allclose(pooled[name], coarse[name], rtol=1e-6)
+    np.testing.assert_array_equal(pooled[f"{name}_n_obs"], coarse[f"{name}_n_obs"])
+    np.testing.assert_array_equal(np.isnan(pooled[name]), np.isnan(coarse[name]))
+    assert pooled.attrs["points_used"] == coarse.attrs["points_used"]
+
+
 @pytest.mark.parametrize(
     ("agg", "empty", "expected"),
     [

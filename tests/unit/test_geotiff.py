@@ -56,6 +56,32 @@ def test_bands_read_back_with_place_time_units_and_nodata(tmp_path, cube):
         np.testing.assert_array_equal(source.read(), cube.pm25_n_obs.values)
 
 
+def test_levels_of_one_grid_are_written_together_or_not_at_all(tmp_path, cube):
+    from geodiffrecon.cube import aggregate
+
+    levels = [aggregate(cube), cube]
+    paths = write_geotiff(levels, tmp_path / "both")
+    assert [path.name for path in paths] == [
+        "pm25_coarse_mean.tif",
+        "pm25_coarse_n_obs.tif",
+        "pm25_fine_mean.tif",
+        "pm25_fine_n_obs.tif",
+    ]
+    for path, level in zip(paths[::2], levels, strict=True):
+        with rasterio.open(path) as source:
+            assert source.tags()["LEVEL"] == level.attrs["level"]
+            read = source.read(masked=True).filled(np.nan)
+        np.testing.assert_array_equal(read, level["pm25"].values)
+
+    def stop(done, total, message):
+        if done == 3:
+            raise Cancelled("stopped")
+
+    with pytest.raises(Cancelled):
+        write_geotiff(levels, tmp_path / "none", progress=stop)
+    assert not list((tmp_path / "none").iterdir())
+
+
 @pytest.mark.filterwarnings("ignore:Use `@` matmul")  # rioxarray's own use of affine
 def test_rioxarray_reads_the_crs_and_the_values(tmp_path, cube):
     path = write_geotiff(cube, tmp_path)[0]

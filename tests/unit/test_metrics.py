@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from geodiffrecon.errors import InvalidParameter
-from geodiffrecon.metrics import bias, coverage, fair_crps, mae, paired_gain, rmse
+from geodiffrecon.metrics import bias, coverage, fair_crps, mae, rmse
 
 
 def test_scores_skip_unknown_truth():
@@ -34,12 +34,3 @@ def test_crps_needs_two_draws():
 
 def test_coverage_counts_the_central_interval():
     assert coverage(np.array([0.01, 0.3, 0.6, 0.97, np.nan]), 0.9) == 0.5
-
-
-def test_gain_has_a_block_standard_error():
-    rng = np.random.default_rng(2)
-    worse = rng.random(200) + 0.5
-    gain, error = paired_gain(worse, worse - 0.5, 10)
-    assert gain == pytest.approx(0.5)
-    assert error < 1e-12
-    assert paired_gain(worse[:5], worse[:5], 10)[1] == float("inf")

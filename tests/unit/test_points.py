@@ -208,9 +208,13 @@ def test_wrong_columns_list_those_that_exist(tmp_path):
     [
         ("1,2,2024-01-01 00:00,3", InvalidTime, "has no zone"),
         ("1,2,01.02.2024,3", InvalidTime, "'01.02.2024' in 'time' cannot be read"),
-        ("1,2,2024-01-01T00:00Z,high", InvalidParameter, "Values of 'pm25' are not numbers"),
+        (
+            "1,2,2024-01-01T00:00Z,high",
+            InvalidParameter,
+            "Values of 'pm25' hold 'high' .row 1., which is no number",
+        ),
         ("1,2,2024-01-01T00:00Z", UnreadableFile, "no readable CSV"),
-        ("west,2,2024-01-01T00:00Z,3", UnreadableFile, "no readable CSV .*west"),
+        ("west,2,2024-01-01T00:00Z,3", InvalidParameter, "Coordinates 'lon' hold 'west' .row 1."),
     ],
 )
 def test_bad_rows_give_one_sentence(tmp_path, row, error, message):

@@ -55,7 +55,7 @@ def test_one_level_is_refused():
 
 @pytest.mark.parametrize(("count", "steps"), [(100, 7), (50, 50), (1000, 20), (10, 1)])
 def test_timesteps_fall_from_the_last_level_to_zero(count, steps):
-    visited = timesteps(count, steps)
+    visited = timesteps(noise_levels(count), steps)
     assert len(visited) == steps + 1
     assert visited[0] == count
     assert visited[-1] == 0
@@ -65,7 +65,7 @@ def test_timesteps_fall_from_the_last_level_to_zero(count, steps):
 @pytest.mark.parametrize("steps", [0, 11])
 def test_more_steps_than_levels_are_refused(steps):
     with pytest.raises(InvalidParameter, match="1 to 10 steps"):
-        timesteps(10, steps)
+        timesteps(noise_levels(10), steps)
 
 
 def test_coefficients_are_unit_power_and_shaped_to_multiply():

@@ -18,8 +18,8 @@ from geodiffrecon.errors import (
     NoObservations,
 )
 from geodiffrecon.grid import NestedGrid
-from geodiffrecon.points import PointTable
-from geodiffrecon.stations.network import PointColumns, StationNetwork
+from geodiffrecon.points import PointColumns, PointTable
+from geodiffrecon.stations.network import StationNetwork
 from geodiffrecon.stations.places import Places
 
 FIRST = np.datetime64("2024-01-01T00:00", "ns")

@@ -63,7 +63,9 @@ def test_flat_units_know_one_level():
 
     times = np.arange(50).astype("datetime64[D]").astype("datetime64[ns]")
     fine = np.random.default_rng(1).normal(5, 2, (50, 4, 4)).astype(np.float32)
-    prior = Prior.flat(Record(times, fine, 2, "mean"), Calendar.seen_in(times), np.ones(50, bool))
+    prior = Prior.flat(
+        Record(times, fine, 2, "mean"), Calendar.seen_in(times), "real", np.ones(50, bool)
+    )
     units = units_of([prior])
     assert units.flat_mean == pytest.approx(fine.mean(), rel=1e-5)
     assert PriorSettings().lags == (0, 1)

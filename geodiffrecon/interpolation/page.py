@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .charts import in_common_look
-from .field_map import described, residuals
-from .grid import NestedGrid
-from .outputs import whole_files
-from .picture import ERRORS, VALUES, blank, heading, units_of, when
-from .report import STYLE
+from ..charts import in_common_look
+from ..grid import NestedGrid
+from ..outputs import whole_files
+from ..picture import ERRORS, VALUES, blank, heading, units_of, when
+from ..report import STYLE
+from .belief import described, residuals
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import xarray as xr
 
-    from .field_map import Interpolation
+    from .belief import Interpolation
 
 WORST, BINS, MOST_DOTS = 10, 14, 3000
 MEANING = (
@@ -109,7 +109,7 @@ def _draw_variogram(axis: Any, made: Interpolation) -> None:
     which = np.digitize(far, edges) - 1
     some = [k for k in range(BINS) if (which == k).sum() > 4]
     axis.plot([far[which == k].mean() for k in some], [half[which == k].mean() for k in some], "o")
-    from .field.covariance import matern
+    from ..field.covariance import matern
 
     h = np.linspace(1e-6, reach, 100)
     sill = np.mean([half[which == k].mean() for k in some[-4:]]) if some else 1.0

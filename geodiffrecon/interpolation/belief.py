@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
 
-from .field.covariance import Sites
-from .field.transform import WORDS
+from ..field.covariance import Sites
+from ..field.transform import WORDS
+from ..noise import NoiseField
 from .metric import Metric
-from .noise import NoiseField
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     import geopandas as gpd
     from numpy.typing import NDArray
 
-    from .field.choice import Raw
-    from .field.field import Field
-    from .field.large import LargeField
-    from .field.predictive import Predictive
-    from .grid import NestedGrid
+    from ..field.choice import Raw
+    from ..field.field import Field
+    from ..field.large import LargeField
+    from ..field.predictive import Predictive
+    from ..grid import NestedGrid
     from .survey import Survey
 
     Array = NDArray[np.float64]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.spatial import cKDTree
 
-from .errors import InvalidParameter
-from .grid import NestedGrid
+from ..errors import InvalidParameter
+from ..grid import NestedGrid
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

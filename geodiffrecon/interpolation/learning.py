@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .errors import NoObservations
-from .field.choice import Raw, choose
-from .field.covariance import Sites
-from .field.field import Field
-from .field.large import LargeField
-from .field_map import days_of
+from ..errors import NoObservations
+from ..field.choice import Raw, choose
+from ..field.covariance import Sites
+from ..field.field import Field
+from ..field.large import LargeField
+from .belief import days_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .field_map import Frame
-    from .grid import NestedGrid
+    from ..grid import NestedGrid
+    from .belief import Frame
     from .survey import Survey
 
     Array = NDArray[np.float64]

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from . import accessor  # noqa: F401  (registers maps.gdr)
-from .errors import InvalidParameter, InvalidTime, NoObservations
+from .. import accessor  # noqa: F401  (registers maps.gdr)
+from ..errors import InvalidParameter, InvalidTime, NoObservations
+from ..field.transform import KINDS
+from ..grid import NestedGrid
+from ..progress import silent
+from ..stamps import utc_stamp
+from .belief import Frame, Interpolation, days_of, described
 from .extent import grid_of
-from .field.transform import KINDS
-from .field_map import Frame, Interpolation, days_of, described
-from .grid import NestedGrid
-from .map_inputs import clip_shape, covariate_functions, inside_of
-from .map_learning import FEWEST, learn_field
-from .map_outputs import dataset
-from .progress import silent
-from .stamps import utc_stamp
+from .layers import clip_shape, covariate_functions, inside_of
+from .learning import FEWEST, learn_field
+from .maps import dataset
 from .survey import Columns, Survey, read_survey
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-    from .progress import Progress
+    from ..progress import Progress
 
 ENOUGH_FOR_LEARNING = 40  # dates from which the learned station model is offered
 

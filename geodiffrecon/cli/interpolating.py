@@ -13,7 +13,7 @@ from .running import Session, session
 if TYPE_CHECKING:
     import xarray as xr
 
-    from ..field_map import Interpolation
+    from ..interpolation.belief import Interpolation
 
 FORMATS = ("geotiff", "netcdf", "png", "report")
 ZONE_DRAWS = 300
@@ -83,8 +83,8 @@ def map_command(
         if out.exists() and not out.is_dir():
             raise InvalidParameter(f"--out {out} is a file; give the folder that maps go to.")
         from ..interpolation import prepare
-        from ..map_outputs import dataset
-        from ..survey import Columns, read_survey
+        from ..interpolation.maps import dataset
+        from ..interpolation.survey import Columns, read_survey
 
         survey = read_survey(observations, Columns(value, time, tz, x, y, crs, error))
         made = prepare(
@@ -168,9 +168,9 @@ def _write(
 ) -> None:
     """Write all files together, or none."""
     from ..cf import write_netcdf
-    from ..field_map import left_out_scores
     from ..geotiff import write_geotiff
-    from ..map_report import page, write_picture
+    from ..interpolation.belief import left_out_scores
+    from ..interpolation.page import page, write_picture
     from ..outputs import whole_files
     from .mapping import removed_if_empty
 

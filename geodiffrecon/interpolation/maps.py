@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .errors import InvalidParameter, NoObservations
-from .field_map import QUANTILES, chosen, distance_km, informative_km
-from .map_inputs import bilinear, centres, polygons
-from .memory import check_maps
-from .progress import silent
-from .steps import TimeStep
+from ..cube import IRREGULAR, TIME_ATTRS, UNDATED
+from ..errors import InvalidParameter, NoObservations
+from ..memory import check_maps
+from ..progress import silent
+from ..steps import TimeStep
+from .belief import QUANTILES, chosen, distance_km, informative_km
+from .layers import bilinear, centres, polygons
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,12 +22,10 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-    from .field_map import Interpolation
-    from .progress import Progress
+    from ..progress import Progress
+    from .belief import Interpolation
 
     Array = NDArray[np.float64]
-
-IRREGULAR = "irregular"
 
 
 def dataset(
@@ -133,8 +132,6 @@ def _attrs(key: str, units: dict[str, str]) -> dict[str, Any]:
 def _time_coords(made: Interpolation) -> dict[str, Any]:
     if not made.dated:
         return {}
-    from .cube import TIME_ATTRS
-
     times = _times(made)
     freq = step_of(times)
     if freq == IRREGULAR:
@@ -175,16 +172,14 @@ def step_of(times: NDArray[np.datetime64]) -> str:
 
 
 def _global_attrs(made: Interpolation, samples: int) -> dict[str, Any]:
-    from . import __version__
+    from .. import __version__
 
-    attrs: dict[str, Any] = {
+    return {
         "value": made.survey.name, "aggregation": "mean", "level": "coarse", "factor": 1,
+        "freq": step_of(_times(made)) if made.dated else UNDATED, "calendar_tz": "UTC",
         "geodiffrecon_version": __version__, "seed": made.seed, "samples": samples,
         "field": chosen(made),
     }  # fmt: skip
-    if made.dated:
-        attrs |= {"freq": step_of(_times(made)), "calendar_tz": "UTC"}
-    return attrs
 
 
 def at_places(
@@ -241,7 +236,7 @@ def zones(
     """
     import geopandas
 
-    from .grid import NestedGrid, level_of
+    from ..grid import NestedGrid, level_of
 
     grid = NestedGrid.of(maps)
     grid = NestedGrid(grid.box(level_of(maps)), 1)
@@ -307,8 +302,8 @@ def _weights(source: Any, grid: Any) -> Array:
     import rasterio
     from rasterio.errors import RasterioIOError
 
-    from .axes import parse_crs
-    from .errors import UnreadableFile
+    from ..axes import parse_crs
+    from ..errors import UnreadableFile
 
     try:
         with rasterio.open(source) as raster:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .axes import parse_crs
-from .errors import InvalidParameter, MissingCRS, NoObservations, UnreadableFile
+from ..axes import parse_crs
+from ..errors import InvalidParameter, MissingCRS, NoObservations, UnreadableFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from odc.geo.crs import CRS
 
-    from .grid import NestedGrid
+    from ..grid import NestedGrid
 
     Array = NDArray[np.float64]
     Function = Callable[[Array, Array], Array]
