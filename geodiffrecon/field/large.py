@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.spatial import cKDTree
 
 from .choice import Choice, Raw, mixture
 from .covariance import Covariance, Sites, matern
-from .neighbours import AT_ONCE, Neighbourhood, lags
-from .predictive import Predictive, fit_shape, parts_of_draws, shaped
+from .neighbours import AT_ONCE, Neighbourhood, lags, previous
+from .predictive import Predictive, fit_shape, gaussian_crps, parts_of_draws, shaped
 from .transform import Transform, floor_of, usable
 
 if TYPE_CHECKING:
@@ -26,10 +25,12 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
     Index = NDArray[np.int64]
 
-LEARNING, HIDDEN_FROM = 20, 25  # neighbours
+LEARNING = 20  # neighbours
 FIRST, TERMS = 800, 5000  # terms of the likelihood: all of the coarse ones, some of the others
 LEFT_OUT = 4000  # readings that are left out in turn
 ROUNDS = 90  # of the search
+SMOOTH = ((0.5, 1.0), (1.5, 0.4))  # smoothness, and its scale in terms of the rough one
+LEAST_WEIGHT = 0.04
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +84,7 @@ def _terms(readings: Readings, values: Array, known: Covariance, *, sill: float)
         some = np.sort(rng.permutation(later)[:TERMS])
         chosen = np.append(chosen, some)
         weight = np.append(weight, np.full(len(some), len(later) / len(some)))
-    before = _previous_of(stretched, chosen, k)
+    before = previous(stretched, k, chosen)
     rows = order[np.hstack([before, chosen[:, None]])]  # (b, 1 + k)
     design = np.hstack([np.ones((n, 1)), readings.sites.features, values[:, None]])
     noise = np.zeros(n) if readings.noise is None else readings.noise / sill
@@ -92,93 +93,22 @@ def _terms(readings: Readings, values: Array, known: Covariance, *, sill: float)
     )
 
 
-def _previous_of(places: Array, chosen: Index, count: int) -> Index:
-    """Return the nearest `count` places before each of `chosen` (rising)."""
-    found = np.empty((len(chosen), count), np.int64)
-    low = 0
-    while low < len(chosen):
-        first = int(chosen[low])
-        limit = max(int(first * 1.5), first + 1)
-        high = int(np.searchsorted(chosen, limit))
-        rows = chosen[low:high]
-        tree, early = cKDTree(places[: rows[-1]]), cKDTree(places[:first])
-        wanted = min(3 * count, int(rows[-1]))
-        near = tree.query(places[rows], wanted)[1].reshape(len(rows), -1)
-        ahead = near >= rows[:, None]
-        order = np.argsort(ahead, axis=1, kind="stable")[:, :count]
-        near, ahead = (np.take_along_axis(a, order, axis=1) for a in (near, ahead))
-        short = ahead.any(axis=1) | (near.shape[1] < count)
-        if short.any():
-            refill = early.query(places[rows[short]], count)[1].reshape(-1, count)
-            near[short] = refill
-        found[low:high] = near
-        low = high
-    return found
+def learn(readings: Readings, values: Array, *, extent: float) -> list[tuple[float, Neighbourhood]]:
+    """Return what covariances of each smoothness make of readings, with their log likelihoods.
 
-
-def _hidden_terms(
-    readings: Readings,
-    values: Array,
-    known: Covariance,
-    hidden: Sequence[tuple[Index, Index]],
-    *,
-    sill: float,
-) -> _Terms:
-    """Return terms that ask what hidden parts look like from their rims: the task itself."""
-    stretched = known.stretched(readings.sites.xy)
-    rows = []
-    for away, others in hidden:
-        near = cKDTree(stretched[others]).query(stretched[away], HIDDEN_FROM)[1]
-        rows.append(np.hstack([others[near], away[:, None]]))
-    index = np.vstack(rows)
-    n = len(readings)
-    design = np.hstack([np.ones((n, 1)), readings.sites.features, values[:, None]])
-    noise = np.zeros(n) if readings.noise is None else readings.noise / sill
-    return _Terms(
-        readings.sites.xy[index], design[index], noise[index], readings.repeats[index],
-        np.ones(len(index)),
-    )  # fmt: skip
-
-
-def learn(
-    readings: Readings,
-    values: Array,
-    *,
-    extent: float,
-    hidden: Sequence[tuple[Index, Index]] | None = None,
-) -> list[tuple[float, Neighbourhood]]:
-    """Return covariances by their likelihood, anisotropy and trend in them, with weights.
-
-    Where parts are hidden, the likelihood is that of the hidden ones given the others.
+    Range, anisotropy and nugget of each are those of the highest likelihood.
     """
     sill = float(values.var())
-
-    def make(known: Covariance) -> _Terms:
-        if hidden:
-            return _hidden_terms(readings, values, known, hidden, sill=sill)
-        return _terms(readings, values, known, sill=sill)
-
-    start = Covariance(0.5, 0.1 * extent, 0.05)
-    rough = _climbed(make(start), start, extent, ROUNDS)
-    terms = make(rough)  # neighbours that are near in the field's own sense
-    smooth = _climbed(terms, replace(rough, nu=1.5, scale=0.6 * rough.scale), extent, ROUNDS // 2)
-    rough = _climbed(terms, rough, extent, ROUNDS // 2)
-    tried = [_named(terms.fitted(known), known) for known in (rough, smooth)]
-    tried.sort(key=lambda t: -t[0])
-    logs = np.array([t[0] for t in tried])
-    weights = np.exp(np.maximum(logs - logs[0], -700))
-    weights /= weights.sum()
-    return [
-        (float(w), _neighbourhood(known, readings, values, variance, level))
-        for w, (_, known, variance, level) in zip(weights, tried, strict=True)
-        if w >= 0.04
-    ]
-
-
-def _named(
-    fitted: tuple[float, float, Array], known: Covariance
-) -> tuple[float, Covariance, float, Array]:
-    return fitted[0], known, fitted[1], fitted[2]
+    known = Covariance(0.5, 0.1 * extent, 0.05)
+    known = _climbed(_terms(readings, values, known, sill=sill), known, extent, ROUNDS)
+    found = []
+    for nu, shorter in SMOOTH:
+        start = replace(known, nu=nu, scale=shorter * known.scale)
+        terms = _terms(readings, values, start, sill=sill)  # neighbours near in the field's sense
+        best = _climbed(terms, start, extent, ROUNDS // 2)
+        likely, variance, level = terms.fitted(best)
+        found.append((likely, _neighbourhood(best, readings, values, variance, level)))
+    return found
 
 
 def _neighbourhood(
@@ -268,9 +198,8 @@ class LargeField:
         kind, transforms
             As in `choose`.
         hidden : sequence of (hidden, known) index arrays, optional
-            At least two sets of parts to hide at once, shaped as what is to be filled: the
-            covariance is learnt on every other set, the errors are calibrated on the rest.
-            Without them readings are left out one by one.
+            Sets of parts to hide, shaped as what is to be filled: smoothness is chosen and errors
+            are calibrated on them. Without them readings are left out one by one.
         """
         values = raw.values
         floor = floor_of(values, kind)
@@ -296,12 +225,10 @@ class LargeField:
         hidden: Sequence[tuple[Index, Index]] | None,
     ) -> LargeField:
         readings, work = raw.working(transform)
-        parts = learn(readings, work, extent=extent_of(raw.sites), hidden=hidden and hidden[::2])
+        tried = learn(readings, work, extent=extent_of(raw.sites))
         if hidden:
-            checked, mean, variance = _hidden_errors(parts, readings, hidden[1::2])
-        else:
-            found = [(w, *near.predict(raw.sites[checked], without=checked)) for w, near in parts]
-            mean, variance = mixture(found)
+            checked = np.concatenate([away for away, _ in hidden])
+        parts, mean, variance = _weighed(tried, readings, work, checked, hidden)
         own = 0.0 if readings.noise is None else readings.noise[checked]
         spread = np.sqrt(variance + own)
         shape = fit_shape((work[checked] - mean) / spread)
@@ -331,25 +258,40 @@ class LargeField:
         return shaped(work, told)
 
 
-def _hidden_errors(
-    parts: list[tuple[float, Neighbourhood]],
+def _weighed(
+    tried: list[tuple[float, Neighbourhood]],
     readings: Readings,
-    hidden: Sequence[tuple[Index, Index]],
-) -> tuple[Index, Array, Array]:
-    """Return which readings were hidden, and what the others say of them."""
-    rows, means, variances = [], [], []
-    for away, known in hidden:
-        found = [
-            (w, *replace(
-                near, readings=readings[known], residual=near.residual[known]
-            ).predict(readings.sites[away]))
-            for w, near in parts
-        ]  # fmt: skip
-        mean, variance = mixture(found)
-        rows.append(away)
-        means.append(mean)
-        variances.append(variance)
-    return np.concatenate(rows), np.concatenate(means), np.concatenate(variances)
+    work: Array,
+    checked: Index,
+    hidden: Sequence[tuple[Index, Index]] | None,
+) -> tuple[list[tuple[float, Neighbourhood]], Array, Array]:
+    """Return weighted parts, and mean and variance (c,) of the readings that were left out.
+
+    The likelihood speaks of the nearest neighbours; how far a field goes on into a hole is told by
+    holes alone, so where there are any the smoothness that fills them best is taken.
+    """
+    if not hidden:
+        logs = np.array([likely for likely, _ in tried])
+        weights = np.exp(np.maximum(logs - logs.max(), -700))
+        kept = [k for k in range(len(tried)) if weights[k] >= LEAST_WEIGHT * weights.sum()]
+        weights = weights / weights[kept].sum()
+        parts = [(float(weights[k]), tried[k][1]) for k in kept]
+        sites = readings.sites[checked]
+        return parts, *mixture([(w, *near.predict(sites, without=checked)) for w, near in parts])
+    best: tuple[float, Neighbourhood, Array, Array] | None = None
+    for _, near in tried:
+        told = [
+            replace(near, readings=readings[rest], residual=near.residual[rest]).predict(
+                readings.sites[away]
+            )
+            for away, rest in hidden
+        ]
+        mean, variance = (np.concatenate(each) for each in zip(*told, strict=True))
+        score = float(gaussian_crps(work[checked], mean, np.sqrt(variance)).mean())
+        if best is None or score < best[0]:
+            best = score, near, mean, variance
+    assert best is not None
+    return [(1.0, best[1])], best[2], best[3]
 
 
 def extent_of(sites: Sites) -> float:

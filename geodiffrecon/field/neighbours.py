@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     Index = NDArray[np.int64]
 
 MAPPING, DRAWN_FROM = 70, 40  # neighbours
+FIRST_BLOCK = 256  # places that are searched together first
 AT_ONCE = 256  # places whose small systems exist at once: what a processor's cache holds
 
 
@@ -200,24 +201,47 @@ def _nearest(places: Array, all_places: Array, a: Index, b: Index, count: int) -
     return np.take_along_axis(both, best, axis=1)
 
 
-def previous(places: Array, count: int) -> Index:
-    """Return the nearest places (m, count) that stand before each in its order; -1 is nobody.
+def previous(places: Array, count: int, rows: Index | None = None) -> Index:
+    """Return the nearest places (r, count) that stand before each of `rows`; -1 is nobody.
 
-    Places are searched in blocks that double, among those before the block and in it, so that
-    the time grows almost in proportion to their number.
+    Parameters
+    ----------
+    places : array (m, d)
+        In their order.
+    count : int
+        How many are wanted.
+    rows : array of int (r,), optional
+        Rising; all by default.
+
+    Notes
+    -----
+    Rows are searched in blocks that double, in a tree of all places up to the end of the block,
+    so that the time grows almost in proportion to their number.
     """
-    m = len(places)
-    found = np.full((m, count), -1)
-    low, high = 0, min(max(2 * count, 64), m)
-    while low < m:
-        tree = cKDTree(places[:high])
-        wanted = min(3 * count + 1, high)
-        for start in range(low, high, 16 * AT_ONCE):
-            rows = np.arange(start, min(start + 16 * AT_ONCE, high))
-            near = tree.query(places[rows], wanted)[1].reshape(len(rows), -1)
-            ahead = near >= rows[:, None]
-            order = np.argsort(ahead, axis=1, kind="stable")[:, :count]
-            near = np.take_along_axis(np.where(ahead, -1, near), order, axis=1)
-            found[rows, : near.shape[1]] = near
-        low, high = high, min(2 * high, m)
+    rows = np.arange(len(places)) if rows is None else rows
+    found = np.full((len(rows), count), -1)
+    low = 0
+    while low < len(rows):
+        high = int(np.searchsorted(rows, max(2 * int(rows[low]), FIRST_BLOCK)))
+        block = rows[low:high]
+        tree, size = cKDTree(places[: block[-1] + 1]), int(block[-1]) + 1
+        for start in range(0, len(block), 16 * AT_ONCE):
+            part = block[start : start + 16 * AT_ONCE]
+            found[low + start : low + start + len(part)] = _before(tree, places, part, count, size)
+        low = high
+    return found
+
+
+def _before(tree: cKDTree, places: Array, rows: Index, count: int, size: int) -> Index:
+    """Return the nearest places before `rows` in a tree that holds later ones as well."""
+    found = np.full((len(rows), count), -1)
+    left, wanted = np.arange(len(rows)), min(3 * count + 1, size)
+    while len(left):
+        near = tree.query(places[rows[left]], wanted)[1].reshape(len(left), -1)
+        late = near >= rows[left, None]
+        order = np.argsort(late, axis=1, kind="stable")[:, :count]
+        best = np.take_along_axis(np.where(late, -1, near), order, axis=1)
+        found[left, : best.shape[1]] = best
+        enough = (~late).sum(axis=1) >= np.minimum(count, rows[left])
+        left, wanted = left[~enough], min(2 * wanted, size)
     return found
