@@ -93,22 +93,34 @@ def _terms(readings: Readings, values: Array, known: Covariance, *, sill: float)
     )
 
 
-def learn(readings: Readings, values: Array, *, extent: float) -> list[tuple[float, Neighbourhood]]:
+def learn(
+    readings: Readings, values: Array, *, extent: float, known: Sequence[Covariance] = ()
+) -> list[tuple[float, Neighbourhood]]:
     """Return what covariances of each smoothness make of readings, with their log likelihoods.
 
-    Range, anisotropy and nugget of each are those of the highest likelihood.
+    Range, anisotropy and nugget of each are those of the highest likelihood, unless `known`.
     """
     sill = float(values.var())
-    known = Covariance(0.5, 0.1 * extent, 0.05)
-    known = _climbed(_terms(readings, values, known, sill=sill), known, extent, ROUNDS)
+    if known:
+        all_terms = [_terms(readings, values, each, sill=sill) for each in known]
+        return [_named(terms, each, readings, values) for terms, each in
+                zip(all_terms, known, strict=True)]
+    rough = Covariance(0.5, 0.1 * extent, 0.05)
+    rough = _climbed(_terms(readings, values, rough, sill=sill), rough, extent, ROUNDS)
     found = []
     for nu, shorter in SMOOTH:
-        start = replace(known, nu=nu, scale=shorter * known.scale)
+        start = replace(rough, nu=nu, scale=shorter * rough.scale)
         terms = _terms(readings, values, start, sill=sill)  # neighbours near in the field's sense
         best = _climbed(terms, start, extent, ROUNDS // 2)
-        likely, variance, level = terms.fitted(best)
-        found.append((likely, _neighbourhood(best, readings, values, variance, level)))
+        found.append(_named(terms, best, readings, values))
     return found
+
+
+def _named(
+    terms: _Terms, known: Covariance, readings: Readings, values: Array
+) -> tuple[float, Neighbourhood]:
+    likely, variance, level = terms.fitted(known)
+    return likely, _neighbourhood(known, readings, values, variance, level)
 
 
 def _neighbourhood(
@@ -206,15 +218,19 @@ class LargeField:
         names = list(transforms or [n for n in usable(values, kind) if n != "scores"])
         rng = np.random.default_rng(0)
         checked = np.sort(rng.permutation(len(values))[:LEFT_OUT])
-        best: tuple[float, LargeField] | None = None
-        for name in names:
+        made = cls._with(raw, Transform.of(names[0], values, floor=floor), checked, hidden)
+        best, score = made, made._score()
+        for name in names[1:]:  # with the covariance of the first: learning takes most of the time
             transform = Transform.of(name, values, floor=floor)
-            found = cls._with(raw, transform, checked, hidden)
-            score = float(found.choice.left_out.crps(values[found.checked]).mean())
-            if best is None or score < 0.995 * best[0]:
-                best = score, found
-        assert best is not None
-        return best[1]
+            other = cls._with(raw, transform, checked, hidden, made.choice.best)
+            if other._score() < 0.995 * score:
+                best, score = other, other._score()
+        if best is made:
+            return made
+        return cls._with(raw, best.choice.transform, checked, hidden)
+
+    def _score(self) -> float:
+        return float(self.choice.left_out.crps(self.raw.values[self.checked]).mean())
 
     @classmethod
     def _with(
@@ -223,9 +239,11 @@ class LargeField:
         transform: Transform,
         checked: Index,
         hidden: Sequence[tuple[Index, Index]] | None,
+        known: Covariance | None = None,
     ) -> LargeField:
         readings, work = raw.working(transform)
-        tried = learn(readings, work, extent=extent_of(raw.sites))
+        given = () if known is None else (known,)
+        tried = learn(readings, work, extent=extent_of(raw.sites), known=given)
         if hidden:
             checked = np.concatenate([away for away, _ in hidden])
         parts, mean, variance = _weighed(tried, readings, work, checked, hidden)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 EXACT = 2000  # readings up to which every one counts everywhere
 FEWEST = 3
-HOLES, PER_HOLE = 4, 1500  # shifted sets of holes, and cells of each
+HOLES, PER_HOLE = 8, 1000  # shifted sets of holes, and cells of each
 
 
 def learn_field(

@@ -47,7 +47,7 @@ def test_kriging_is_that_of_pykrige():
 
 
 def exact(known, xy, values, wanted, sill, noise):
-    """Posterior mean and covariance by the textbook: a flat level, everything else in one matrix."""
+    """Posterior mean and covariance by the textbook, under a flat level."""
     n = len(xy)
     inner = matrix(known, Readings(sites(xy), np.ones(n), noise), sill)
     cross = sill * known.between(sites(xy), sites(wanted, xy))
