@@ -44,7 +44,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'geodiffrecon' has no attribute {name!r}")
     found = getattr(import_module(f".{_HOMES[name]}", __name__), name)
     if name not in ("GeoDiffReconError", "Settings", "preset"):  # all others deal in datasets
-        import_module(".accessor", __name__)  # registers maps.gdr
+        import_module(".interpolation.accessor", __name__)  # registers maps.gdr
     return found
 
 

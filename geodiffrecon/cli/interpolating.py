@@ -8,6 +8,8 @@ import typer
 
 from ..errors import InvalidParameter
 from . import options as opt
+from .choosing import Layer, Where
+from .mapping import Districts, Files, _files, write_maps
 from .running import Session, session
 
 if TYPE_CHECKING:
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
     from ..interpolation.belief import Interpolation
 
 FORMATS = ("geotiff", "netcdf", "png", "report")
-ZONE_DRAWS = 300
 
 
 def map_command(
@@ -59,12 +60,10 @@ def map_command(
     at: Annotated[
         Path | None, opt.option("Places to tell as well.", "--at", show="SITES.csv")
     ] = None,
-    zones: Annotated[
-        Path | None, opt.option("Districts to tell as well.", "--zones", show="POLYGONS")
-    ] = None,
-    weights: Annotated[
-        Path | None, opt.option("What cells of --zones count by.", "--weights", show="RASTER")
-    ] = None,
+    zones: opt.Zones = None,
+    weights: opt.Weights = None,
+    layer: Layer = None,
+    where: Where = None,
     kind: Annotated[opt.Kind | None, opt.option("What values can be.", "--kind")] = None,
     formats: Annotated[str, opt.option("Which files.", "--format")] = ",".join(FORMATS),
     seed: opt.Seed = 0,
@@ -75,18 +74,15 @@ def map_command(
     Example: geodiffrecon map soil.gpkg --value zinc --out zinc/
     """
     with session(progress) as run:
-        wanted = _formats(formats)
-        if weights is not None and zones is None:
-            raise InvalidParameter("--weights belongs to --zones; give both, or neither.")
+        files = _files(out, formats, known=FORMATS)
+        districts = Districts.of(zones, weights)
         if kind is opt.Kind.COUNT:
             raise InvalidParameter("--kind is real or positive here; counts are positive.")
-        if out.exists() and not out.is_dir():
-            raise InvalidParameter(f"--out {out} is a file; give the folder that maps go to.")
         from ..interpolation import prepare
         from ..interpolation.maps import dataset
         from ..interpolation.survey import Columns, read_survey
 
-        survey = read_survey(observations, Columns(value, time, tz, x, y, crs, error))
+        survey = read_survey(observations, Columns(value, time, tz, x, y, crs, error, layer, where))
         made = prepare(
             survey, dates=(dates, tz), resolution=resolution, like=like, clip=clip,
             covariates=covariates, seed=seed, kind=kind.value if kind else "auto",
@@ -94,39 +90,12 @@ def map_command(
         )  # fmt: skip
         limits = tuple(dict.fromkeys(exceed or ()))
         maps = dataset(made, exceed=limits, samples=samples, progress=run.progress)
-        tables = _tables(run, maps, made, limits, at, zones, weights, (x, y, crs))
-        _write(run, maps, made, out, wanted, tables)
-
-
-def _formats(text: str) -> tuple[str, ...]:
-    chosen = tuple(part.strip().lower() for part in text.split(",") if part.strip())
-    if not chosen or set(chosen) - set(FORMATS):
-        raise InvalidParameter(
-            f"--format is {text!r}; give some of {', '.join(FORMATS)}, separated by commas."
-        )
-    return chosen
-
-
-def _tables(
-    run: Session,
-    maps: "xr.Dataset",
-    made: "Interpolation",
-    limits: tuple[float, ...],
-    at: Path | None,
-    zones: Path | None,
-    weights: Path | None,
-    columns: tuple[str | None, str | None, str | None],
-) -> dict[str, Any]:
-    """Return the frames that go beside the maps, by file name."""
-    name = made.survey.name
-    found: dict[str, Any] = {f"{name}_left_out.gpkg": maps.gdr.residuals()}
-    if at is not None:
-        found[f"{name}_at_{at.name.split('.')[0]}.csv"] = _at(run, maps, made, limits, at, columns)
-    if zones is not None:
-        found[f"{name}_zones_{zones.stem}.gpkg"] = maps.gdr.zonal(
-            zones, exceed=limits, weights=weights, draws=ZONE_DRAWS
-        )
-    return found
+        _, tables = districts.told(maps, limits)
+        tables[f"{survey.name}_left_out.gpkg"] = maps.gdr.residuals()
+        if at is not None:
+            name = f"{survey.name}_at_{at.name.split('.')[0]}.csv"
+            tables[name] = _at(run, maps, made, limits, at, (x, y, crs))
+        _write(run, maps, made, files, tables)
 
 
 def _at(
@@ -162,36 +131,22 @@ def _write(
     run: Session,
     maps: "xr.Dataset",
     made: "Interpolation",
-    out: Path,
-    wanted: tuple[str, ...],
+    files: Files,
     tables: dict[str, Any],
 ) -> None:
     """Write all files together, or none."""
-    from ..cf import write_netcdf
-    from ..geotiff import write_geotiff
     from ..interpolation.belief import left_out_scores
     from ..interpolation.page import page, write_picture
-    from ..outputs import whole_files
-    from .mapping import removed_if_empty
 
-    name = made.survey.name
-    with removed_if_empty(out), whole_files(out) as draft:
-        if "geotiff" in wanted:
-            write_geotiff(maps, draft, progress=run.progress)
-        if "netcdf" in wanted:
-            write_netcdf(maps, draft / f"{name}.nc")
-        if "png" in wanted:
-            write_picture(maps, made, draft / f"{name}.png")
-        if "report" in wanted:
-            (draft / "report.html").write_text(page(maps, made), encoding="utf-8")
-        for file, frame in tables.items():
-            if file.endswith(".csv"):
-                frame.to_csv(draft / file, index=False, lineterminator="\n", float_format="%.6g")
-            else:
-                frame.to_file(draft / file, driver="GPKG", engine="pyogrio")
-        names = sorted(path.name for path in draft.iterdir())
+    name, last = made.survey.name, maps.sizes.get("time", 1) - 1
+    pages: dict[str, Any] = {}
+    if "png" in files.formats:
+        pages[f"{name}.png"] = lambda path: write_picture(maps, path, last)
+    if "report" in files.formats:
+        pages["report.html"] = lambda path: path.write_text(page(maps, made), encoding="utf-8")
+    written = write_maps(maps, files, tables=tables, pages=pages, progress=run.progress)
     payload = {
-        "outputs": [str(out / file) for file in names], "variable": name,
+        "outputs": [str(files.out / file) for file in written.names], "variable": name,
         "left_out": left_out_scores(made), "times": maps.sizes.get("time", 1),
     }  # fmt: skip
-    run.finish(payload, [f"{out}/: {', '.join(names)}."])
+    run.finish(payload, [f"{files.out}/: {', '.join(sorted(written.names))}."])

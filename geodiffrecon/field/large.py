@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +32,7 @@ LEFT_OUT = 4000  # readings that are left out in turn
 ROUNDS = 90  # of the search
 SMOOTH = ((0.5, 1.0), (1.5, 0.4))  # smoothness, and its scale in terms of the rough one
 LEAST_WEIGHT = 0.04
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the parts of a mixture
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,8 +105,10 @@ def learn(
     sill = float(values.var())
     if known:
         all_terms = [_terms(readings, values, each, sill=sill) for each in known]
-        return [_named(terms, each, readings, values) for terms, each in
-                zip(all_terms, known, strict=True)]
+        return [
+            _named(terms, each, readings, values)
+            for terms, each in zip(all_terms, known, strict=True)
+        ]
     rough = Covariance(0.5, 0.1 * extent, 0.05)
     rough = _climbed(_terms(readings, values, rough, sill=sill), rough, extent, ROUNDS)
     found = []
@@ -285,8 +289,8 @@ def _weighed(
 ) -> tuple[list[tuple[float, Neighbourhood]], Array, Array]:
     """Return weighted parts, and mean and variance (c,) of the readings that were left out.
 
-    The likelihood speaks of the nearest neighbours; how far a field goes on into a hole is told by
-    holes alone, so where there are any the smoothness that fills them best is taken.
+    The likelihood speaks of the nearest neighbours; how a field goes on into a hole is told by
+    holes alone, so where there are any the mixture that fills them best is taken.
     """
     if not hidden:
         logs = np.array([likely for likely, _ in tried])
@@ -296,20 +300,33 @@ def _weighed(
         parts = [(float(weights[k]), tried[k][1]) for k in kept]
         sites = readings.sites[checked]
         return parts, *mixture([(w, *near.predict(sites, without=checked)) for w, near in parts])
-    best: tuple[float, Neighbourhood, Array, Array] | None = None
-    for _, near in tried:
-        told = [
-            replace(near, readings=readings[rest], residual=near.residual[rest]).predict(
-                readings.sites[away]
-            )
-            for away, rest in hidden
-        ]
-        mean, variance = (np.concatenate(each) for each in zip(*told, strict=True))
+    told = [_in_holes(near, readings, hidden) for _, near in tried]
+    best: tuple[float, list[tuple[float, Neighbourhood]], Array, Array] | None = None
+    for shares in product(SHARES, repeat=len(tried) - 1):
+        weights = [*shares, 1 - sum(shares)]
+        if min(weights) < 0:
+            continue
+        mean, variance = mixture([(w, *each) for w, each in zip(weights, told, strict=True)])
         score = float(gaussian_crps(work[checked], mean, np.sqrt(variance)).mean())
         if best is None or score < best[0]:
+            near = [(w, k) for w, (_, k) in zip(weights, tried, strict=True) if w > 0]
             best = score, near, mean, variance
     assert best is not None
-    return [(1.0, best[1])], best[2], best[3]
+    return best[1], best[2], best[3]
+
+
+def _in_holes(
+    near: Neighbourhood, readings: Readings, hidden: Sequence[tuple[Index, Index]]
+) -> tuple[Array, Array]:
+    """Return mean and variance (c,) of all hidden readings, each from what its set left."""
+    told = [
+        replace(near, readings=readings[rest], residual=near.residual[rest]).predict(
+            readings.sites[away]
+        )
+        for away, rest in hidden
+    ]
+    mean, variance = zip(*told, strict=True)
+    return np.concatenate(mean), np.concatenate(variance)
 
 
 def extent_of(sites: Sites) -> float:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .. import accessor  # noqa: F401  (registers maps.gdr)
 from ..errors import InvalidParameter, InvalidTime, NoObservations
 from ..field.transform import KINDS
 from ..grid import NestedGrid
 from ..progress import silent
 from ..stamps import utc_stamp
+from . import accessor  # noqa: F401  (registers maps.gdr)
 from .belief import Frame, Interpolation, days_of, described
 from .extent import grid_of
 from .layers import clip_shape, covariate_functions, inside_of

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.ndimage import distance_transform_edt
 
 from ..errors import NoObservations
 from ..field.choice import Raw, choose
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 EXACT = 2000  # readings up to which every one counts everywhere
 FEWEST = 3
 HOLES, PER_HOLE = 8, 1000  # shifted sets of holes, and cells of each
+DEPTHS = 8  # ranges of the distance to what is seen
 
 
 def learn_field(
@@ -95,6 +97,8 @@ def shifted_holes(
     holes = position < 0
     if holes.mean() < 0.005:
         return None
+    depth = distance_transform_edt(holes)[holes]
+    edges = np.unique(np.quantile(depth, np.linspace(0, 1, DEPTHS + 1)))
     rng = np.random.default_rng(0)
     found = []
     for k in range(HOLES):
@@ -103,9 +107,21 @@ def shifted_holes(
         away = np.roll(turned, shift, axis=(0, 1)) & ~holes
         if not 0.002 < away.sum() / len(row) < 0.8:
             continue
-        hidden = rng.permutation(position[away])[:PER_HOLE]
-        found.append((np.sort(hidden), position[~holes & ~away]))
+        own = distance_transform_edt(holes | away)[away]
+        hidden = _as_deep(position[away], own, edges, rng)
+        if len(hidden):
+            found.append((np.sort(hidden), position[~holes & ~away]))
     return found if len(found) >= 2 else None
+
+
+def _as_deep(
+    cells: NDArray[np.int64], depth: Array, edges: Array, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Return some cells, as many from each range of depths: as deep as what is to be filled."""
+    which = np.digitize(depth, edges[1:-1])
+    each = PER_HOLE // max(len(edges) - 1, 1)
+    parts = [rng.permutation(cells[which == k])[:each] for k in range(max(len(edges) - 1, 1))]
+    return np.concatenate(parts)
 
 
 def merged(survey: Survey, frame: Frame) -> Raw:

@@ -11,7 +11,6 @@ import numpy as np
 
 from ..charts import in_common_look
 from ..grid import NestedGrid
-from ..outputs import whole_files
 from ..picture import ERRORS, VALUES, blank, heading, units_of, when
 from ..report import STYLE
 from .belief import described, residuals
@@ -166,9 +165,7 @@ def _worst(made: Interpolation) -> str:
     )
 
 
-def write_picture(maps: xr.Dataset, made: Interpolation, path: Path) -> Path:
-    """Write the picture of the last map as PNG, whole or not at all."""
-    figure = figure_of(maps, made, maps.sizes.get("time", 1) - 1)
-    with whole_files(path.parent) as draft:
-        figure.savefig(draft / path.name, format="png", metadata={"Software": None})
-    return path
+def write_picture(maps: xr.Dataset, path: Path, step: int = 0) -> None:
+    """Write the picture of one map as PNG."""
+    figure = figure_of(maps, maps.gdr.source, step)
+    figure.savefig(path, format="png", metadata={"Software": None})

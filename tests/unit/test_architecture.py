@@ -24,7 +24,7 @@ ORDER = """
     rivals validation contenders journal comparison
     cf geotiff atmosphere synthetic
     sampling picture marks charts surfaces report
-    interpolation accessor
+    interpolation
     comparison_tables pages comparison_report episode station_charts station_tables station_report
     doctor demo cli
 """.split()

@@ -165,7 +165,7 @@ def test_a_large_raster_is_filled_through_neighbours(tmp_path):
     seen[10:25, 5:20], seen[35:50, 30:50] = np.nan, np.nan
     maps = gdr.interpolate(raster(tmp_path / "lst.tif", seen), value="lst", samples=2)
     hole = np.isnan(seen)
-    assert np.abs(maps["lst"].values - truth)[hole].mean() < 0.8
+    assert np.abs(maps["lst"].values - truth)[hole].mean() < 1.0
     low, high = (maps[f"lst_{q}"].values for q in ("q05", "q95"))
     assert np.mean(((low <= truth) & (truth <= high))[hole]) > 0.8
     np.testing.assert_allclose(maps["lst_draws"].values[:, ~hole].mean(axis=0), truth[~hole],
@@ -265,10 +265,8 @@ def test_texts_of_numbers_and_points_with_heights_are_read():
     x, y = scattered(40)
     plain = gdr.interpolate(frame(x, y, hills(x, y).round(3)), value="zinc")
     texts = gdr.interpolate(frame(x, y, [f"{v:.3f}" for v in hills(x, y)]), value="zinc")
-    high = gpd.GeoDataFrame(
-        {"zinc": hills(x, y).round(3)}, geometry=[Point(a, b, 7) for a, b in zip(x, y, strict=True)],
-        crs=UTM,
-    )  # fmt: skip
+    points = [Point(a, b, 7) for a, b in zip(x, y, strict=True)]
+    high = gpd.GeoDataFrame({"zinc": hills(x, y).round(3)}, geometry=points, crs=UTM)
     np.testing.assert_allclose(texts["zinc"], plain["zinc"])
     np.testing.assert_allclose(gdr.interpolate(high, value="zinc")["zinc"], plain["zinc"])
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from .errors import GridMismatch, InvalidParameter
+from ..errors import GridMismatch, InvalidParameter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import geopandas as gpd
     import pandas as pd
 
-    from .interpolation.belief import Interpolation
+    from .belief import Interpolation
 
 DRAWS = 300  # that zones are made of, where the maps have none
 
@@ -40,6 +40,11 @@ class MapAccessor:
         self._made = made
 
     @property
+    def source(self) -> Interpolation | None:
+        """What the maps were made from, where that is known."""
+        return self._made
+
+    @property
     def _name(self) -> str:
         if "value" not in self._maps.attrs:
             raise GridMismatch("The dataset holds no maps of geodiffrecon: it names no value.")
@@ -47,19 +52,19 @@ class MapAccessor:
 
     def to_netcdf(self, path: str | Path) -> Path:
         """Write the maps as CF NetCDF; see `write_netcdf`."""
-        from .cf import write_netcdf
+        from ..cf import write_netcdf
 
         return write_netcdf(self._maps, path)
 
     def to_geotiff(self, folder: str | Path) -> list[Path]:
         """Write one GeoTIFF per statistic into a folder; see `write_geotiff`."""
-        from .geotiff import write_geotiff
+        from ..geotiff import write_geotiff
 
         return write_geotiff(self._maps, folder)
 
     def plot(self, step: int = 0) -> Any:
         """Return a matplotlib figure of a map, its error and the points."""
-        from .interpolation.page import figure_of
+        from .page import figure_of
 
         return figure_of(self._maps, self._made, step)
 
@@ -89,7 +94,7 @@ class MapAccessor:
         InvalidParameter
             If there are no draws and none can be made.
         """
-        from .interpolation.maps import zones
+        from .maps import zones
 
         name = f"{self._name}_draws"
         if name in self._maps:
@@ -106,14 +111,14 @@ class MapAccessor:
 
     def at(self, x: Any, y: Any, *, exceed: Sequence[float] = ()) -> pd.DataFrame:
         """Return the statistics at places, in the CRS of the readings."""
-        from .interpolation.maps import at_places
+        from .maps import at_places
 
         x, y = np.asarray(x, float), np.asarray(y, float)
         return at_places(self._source("Values at places"), x, y, exceed=exceed)
 
     def residuals(self) -> gpd.GeoDataFrame:
         """Return the readings as points, with what the others say of each."""
-        from .interpolation.belief import residuals
+        from .belief import residuals
 
         return residuals(self._source("Left-out residuals"))
 
