@@ -86,15 +86,16 @@ class Choice:
         Of standard errors, calibrated on those left out.
     left_out : Predictive
         Of every reading without it (or its neighbours, where points are clustered).
-    blocks : bool
-        Whether groups were left out rather than single readings.
+    together : list of (left out, rest), optional
+        Indices of readings that were left out at once, and of what told of them; None where each
+        was left out by itself.
     """
 
     parts: list[tuple[float, Covariance, float | None]]
     transform: Transform
     shape: Shape
     left_out: Predictive
-    blocks: bool
+    together: list[tuple[NDArray[np.int64], NDArray[np.int64]]] | None
 
     @property
     def best(self) -> Covariance:
@@ -142,9 +143,17 @@ def choose(raw: Raw, *, kind: str = "auto", transforms: Sequence[str] | None = N
         score = float(told.crps(values).mean()) * HANDICAP[name]
         if best is None or score < best[0]:
             kept = [(weight, f.known, f.sill) for weight, f in parts]
-            best = score, Choice(kept, transform, told.shape, told, groups is not None)
+            best = score, Choice(kept, transform, told.shape, told, _split(groups, len(values)))
     assert best is not None
     return best[1]
+
+
+def _split(
+    groups: Groups | None, count: int
+) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]] | None:
+    if groups is None:
+        return None
+    return [(group, np.setdiff1d(np.arange(count), group)) for group in groups]
 
 
 Trial = tuple[list[Factor], "Array", int]  # factors, their log posterior, which column

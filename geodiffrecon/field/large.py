@@ -254,11 +254,18 @@ class LargeField:
         own = 0.0 if readings.noise is None else readings.noise[checked]
         spread = np.sqrt(variance + own)
         shape = fit_shape((work[checked] - mean) / spread)
+        if hidden:  # what can be hidden beside the holes is easier than the holes: never narrower
+            shape = replace(shape, width=max(shape.width, 1.0))
         told = Predictive(mean, spread, transform, shape)
         kept: list[tuple[float, Covariance, float | None]] = [
             (w, near.known, near.sill) for w, near in parts
         ]
-        return cls(raw, Choice(kept, transform, shape, told, bool(hidden)), parts, checked)
+        return cls(
+            raw,
+            Choice(kept, transform, shape, told, list(hidden) if hidden else None),
+            parts,
+            checked,
+        )
 
     def at_day(self, day: float) -> LargeField:
         """Return itself: so many readings of one date need no others."""

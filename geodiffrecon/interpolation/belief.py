@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     import geopandas as gpd
     from numpy.typing import NDArray
 
-    from ..field.choice import Raw
     from ..field.field import Field
     from ..field.large import LargeField
     from ..field.predictive import Predictive
@@ -188,7 +187,7 @@ def described(made: Interpolation) -> list[str]:
     told = [f"Covariance: {best.told(WORDS[choice.transform.kind])}, noise {noise}."]
     scores = left_out_scores(made)
     units = f" {made.survey.units}" if made.survey.units else ""
-    how = "Left out with their neighbours" if choice.blocks else "Left out in turn"
+    how = "Left out with their neighbours" if choice.together else "Left out in turn"
     told.append(
         f"{how}: MAE {scores['mae']:.3g}{units} (inverse distance {scores['idw']:.3g}, the mean "
         f"{scores['constant']:.3g}); the 90 % interval holds {100 * scores['inside']:.0f} %."
@@ -212,25 +211,33 @@ def left_out_scores(made: Interpolation) -> dict[str, float]:
     return {
         "mae": float(np.abs(values - mean).mean()),
         "crps": float(told.crps(values).mean()),
-        "idw": _idw_error(field.raw, rows),
+        "idw": _idw_error(field),
         "constant": float(np.abs(values - field.raw.values.mean()).mean()),
         "inside": float(inside.mean()),
     }
 
 
-def _idw_error(raw: Raw, rows: NDArray[np.int64]) -> float:
-    """Return the MAE of inverse distance weighting that leaves each of `rows` out."""
-    places = (
-        raw.sites.xy
-        if raw.sites.days is None
-        else np.column_stack([raw.sites.xy, 1e6 * raw.sites.days])
-    )
-    if len(places) < 2:
-        return float("nan")
-    far, near = cKDTree(places).query(places[rows], min(13, len(places)))
-    weights = 1 / np.maximum(far[:, 1:], 1e-9) ** 2
-    guess = (weights * raw.values[near[:, 1:]]).sum(axis=1) / weights.sum(axis=1)
-    return float(np.abs(raw.values[rows] - guess).mean())
+def _idw_error(field: Field | LargeField) -> float:
+    """Return the MAE of inverse distances on what the field was tried on."""
+    raw = field.raw
+    places = raw.sites.xy
+    if raw.sites.days is not None:  # other dates are infinitely far
+        places = np.column_stack([places, 1e6 * raw.sites.days])
+    rows = field.checked
+    if field.choice.together is None:
+        far, near = cKDTree(places).query(places[rows], min(13, len(places)))
+        return float(np.abs(_idw(raw.values[near[:, 1:]], far[:, 1:]) - raw.values[rows]).mean())
+    errors = []
+    for away, rest in field.choice.together:
+        far, near = cKDTree(places[rest]).query(places[away], min(12, len(rest)))
+        guess = _idw(raw.values[rest][near.reshape(len(away), -1)], far.reshape(len(away), -1))
+        errors.append(np.abs(guess - raw.values[away]))
+    return float(np.concatenate(errors).mean())
+
+
+def _idw(values: Array, far: Array) -> Array:
+    weights = 1 / np.maximum(far, 1e-9) ** 2
+    return np.asarray((weights * values).sum(axis=1) / weights.sum(axis=1))
 
 
 def chosen(made: Interpolation) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,7 +48,11 @@ def learn_field(
     counts = np.array([(dates == day).sum() for day in days])
     if counts.max() <= EXACT:
         rows = _taught(raw)
-        field = Field(raw, choose(raw[rows], kind=kind, transforms=transforms), rows)
+        choice = choose(raw[rows], kind=kind, transforms=transforms)
+        if choice.together is not None:
+            together = [(rows[away], rows[rest]) for away, rest in choice.together]
+            choice = replace(choice, together=together)
+        field = Field(raw, choice, rows)
         return dict.fromkeys(range(len(days)), field)
     found: dict[int, Field | LargeField] = {}
     for k, day in enumerate(days):
