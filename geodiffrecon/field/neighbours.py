@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     Index = NDArray[np.int64]
 
 MAPPING, DRAWN_FROM = 70, 40  # neighbours
+THINNED = 40  # of so many readings one may speak from further away
 FIRST_BLOCK = 256  # places that are searched together first
 AT_ONCE = 256  # places whose small systems exist at once: what a processor's cache holds
 
@@ -77,6 +78,30 @@ class Neighbourhood:
         return cKDTree(self._stretched)
 
     @cached_property
+    def _thinned(self) -> tuple[Index, cKDTree] | None:
+        """Every so many readings, at random: what keeps holes from being cut by whom is nearest."""
+        n = len(self.readings)
+        if n < THINNED * MAPPING:
+            return None
+        some = np.random.default_rng(0).permutation(n)[: n // THINNED]
+        return some, cKDTree(self._stretched[some])
+
+    def _near(self, places: Array, count: int) -> Index:
+        """Return readings (b, count): mostly the nearest, some further around."""
+        if self._thinned is None or count < 3:
+            return np.asarray(self.tree.query(places, count)[1].reshape(-1, count))
+        some, tree = self._thinned
+        wide = count // 3
+        near = self.tree.query(places, count - wide)[1].reshape(len(places), -1)
+        far = some[tree.query(places, 2 * wide + 4)[1]]
+        known = (far[:, :, None] == near[:, None]).any(axis=2)
+        order = np.argsort(known, axis=1, kind="stable")[:, :wide]
+        far = np.take_along_axis(far, order, axis=1)
+        if np.take_along_axis(known, order, axis=1).any():  # a dense patch: its own are enough
+            return np.asarray(self.tree.query(places, count)[1].reshape(-1, count))
+        return np.hstack([near, far])
+
+    @cached_property
     def _noise(self) -> Array:
         own = self.sill * self.known.nugget / self.readings.repeats
         return own if self.readings.noise is None else own + self.readings.noise
@@ -94,7 +119,7 @@ class Neighbourhood:
         mean, variance = np.empty(len(sites)), np.empty(len(sites))
         for low in range(0, len(sites), AT_ONCE):
             part = slice(low, low + AT_ONCE)
-            near = self.tree.query(places[part], count)[1].reshape(-1, count)
+            near = self._near(places[part], count)
             if without is not None:
                 near = _drop(near, without[part])
             weights, variance[part] = self._weights(places[part], near)

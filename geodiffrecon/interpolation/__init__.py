@@ -150,7 +150,7 @@ def prepare(
     progress(1, 1, "learning the covariance")
     made = Interpolation(survey, frame, days, fields, grid, inside, seed)
     if survey.time is not None:
-        made = _restricted(made, *dates)
+        made = _restricted(made, dates[0], dates[1] or survey.zone)
         if len(days) >= ENOUGH_FOR_LEARNING:
             say(
                 f"{len(days)} dates are enough for the learned station model, which maps a series "
@@ -208,13 +208,11 @@ def _counted(survey: Survey) -> str:
     return f"{number} {what}, {when}, {crs}."
 
 
-def _restricted(
-    made: Interpolation, dates: tuple[str, str] | None, tz: str | None
-) -> Interpolation:
+def _restricted(made: Interpolation, dates: tuple[str, str] | None, tz: str) -> Interpolation:
     """Return the interpolation for some of its dates."""
     if dates is None:
         return made
-    low, high = (days_of(np.array([utc_stamp(text, tz or "UTC")]))[0] for text in dates)
+    low, high = (days_of(np.array([utc_stamp(text, tz)]))[0] for text in dates)
     high += (1 - 1e-9) if len(dates[1]) <= 10 else 0
     keep = np.flatnonzero((made.days >= low) & (made.days <= high))
     if not len(keep):

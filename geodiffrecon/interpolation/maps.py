@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ..cube import IRREGULAR, TIME_ATTRS, UNDATED
-from ..errors import InvalidParameter, NoObservations
+from ..errors import GeoDiffReconError, InvalidParameter, NoObservations
 from ..memory import check_maps
 from ..progress import silent
 from ..steps import TimeStep
@@ -133,11 +133,11 @@ def _time_coords(made: Interpolation) -> dict[str, Any]:
     if not made.dated:
         return {}
     times = _times(made)
-    freq = step_of(times)
+    freq = step_of(times, made.survey.zone)
     if freq == IRREGULAR:
         bounds = np.stack([times, times], axis=1)
     else:
-        bounds = TimeStep.through(times, freq, tz="UTC").bounds(times)
+        bounds = TimeStep.through(times, freq, tz=made.survey.zone).bounds(times)
     return {"time": ("time", times, TIME_ATTRS), "time_bnds": (("time", "nv"), bounds)}
 
 
@@ -146,8 +146,8 @@ def _times(made: Interpolation) -> NDArray[np.datetime64]:
     return np.asarray(nanoseconds.astype("datetime64[ns]"))
 
 
-def step_of(times: NDArray[np.datetime64]) -> str:
-    """Return the pandas frequency of evenly spaced times, else "irregular".
+def step_of(times: NDArray[np.datetime64], tz: str = "UTC") -> str:
+    """Return the pandas frequency of evenly spaced times in a zone, else "irregular".
 
     Examples
     --------
@@ -155,19 +155,19 @@ def step_of(times: NDArray[np.datetime64]) -> str:
     '7D'
     """
     gaps = np.unique(np.diff(times.astype("datetime64[s]").astype(np.int64)))
-    if len(times) == 1:
-        return "1D" if int(times.astype("datetime64[s]").astype(np.int64)[0]) % 86400 == 0 else "1h"
-    if len(gaps) != 1:
+    if len(gaps) > 1:
         return IRREGULAR
-    seconds = int(gaps[0])
+    tried = ["1D", "1h"]  # of a single time
     for unit, size in (("D", 86400), ("h", 3600), ("min", 60)):
-        if seconds % size == 0:
-            freq = f"{seconds // size}{unit}"
-            try:
-                TimeStep.through(times, freq, tz="UTC")
-            except Exception:
-                return IRREGULAR
-            return freq
+        if len(gaps) and int(gaps[0]) % size == 0:
+            tried = [f"{int(gaps[0]) // size}{unit}"]
+            break
+    for freq in tried:
+        try:
+            TimeStep.through(times, freq, tz=tz)
+        except GeoDiffReconError:
+            continue
+        return freq
     return IRREGULAR
 
 
@@ -176,7 +176,8 @@ def _global_attrs(made: Interpolation, samples: int) -> dict[str, Any]:
 
     return {
         "value": made.survey.name, "aggregation": "mean", "level": "coarse", "factor": 1,
-        "freq": step_of(_times(made)) if made.dated else UNDATED, "calendar_tz": "UTC",
+        "freq": step_of(_times(made), made.survey.zone) if made.dated else UNDATED,
+        "calendar_tz": made.survey.zone,
         "geodiffrecon_version": __version__, "seed": made.seed, "samples": samples,
         "field": chosen(made),
     }  # fmt: skip

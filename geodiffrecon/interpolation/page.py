@@ -58,11 +58,12 @@ def figure_of(maps: xr.Dataset, made: Interpolation | None, step: int = 0) -> An
         if made is not None and made.survey.grid is None:
             rows = made.of_date(step)
             if len(rows) <= MOST_DOTS and made.survey.crs == grid.crs:
-                axis.scatter(
-                    made.survey.x[rows], made.survey.y[rows], c=made.survey.value[rows]
-                    if layer == name else "none", s=14, edgecolors="black", linewidths=0.5,
-                    cmap=colours, vmin=low, vmax=high,
-                )  # fmt: skip
+                filled: dict[str, Any] = {"facecolors": "none"}
+                if layer == name:
+                    filled = {"c": made.survey.value[rows], "cmap": colours, "vmin": low,
+                              "vmax": high}  # fmt: skip
+                x, y = made.survey.x[rows], made.survey.y[rows]
+                axis.scatter(x, y, s=14, edgecolors="black", linewidths=0.5, **filled)
     if "time" in maps.dims:
         figure.suptitle(when(maps, step))
     return figure

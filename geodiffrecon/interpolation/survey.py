@@ -53,6 +53,8 @@ class Survey:
         As the file says.
     grid : NestedGrid, optional
         Of a raster; its cells without a value are what is to be filled.
+    zone : str
+        In which days are cut: the zone that all stamps share, else UTC.
     notes : tuple of str
         What was assumed or left out.
     """
@@ -66,6 +68,7 @@ class Survey:
     error: Array | None = None
     units: str = ""
     grid: NestedGrid | None = None
+    zone: str = "UTC"
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -182,7 +185,8 @@ def _of_points(table: Table, columns: Columns) -> Survey:
     return Survey(
         unwrapped(points.x[known], points.crs), points.y[known], value[known], points.crs,
         columns.value, None if time is None else time[known],
-        None if error is None else error[known], notes=tuple(notes),
+        None if error is None else error[known], zone=points.clock.zone or "UTC",
+        notes=tuple(notes),
     )  # fmt: skip
 
 
@@ -228,5 +232,5 @@ def _of_raster(path: Path, columns: Columns) -> Survey:
     return Survey(
         west + a * (col + 0.5), north + e * (row + 0.5), maps[step, row, col], box.crs,
         source.name, times[step] if many and times is not None else None, error,
-        str(source.value_attrs.get("units", "")), grid, source.notes,
+        str(source.value_attrs.get("units", "")), grid, notes=source.notes,
     )  # fmt: skip

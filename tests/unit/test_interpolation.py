@@ -128,6 +128,18 @@ def test_dates_are_mapped_each_and_rows_without_one_are_left_out():
     assert list(some["time"].dt.day.values) == [2, 3]
 
 
+def test_days_are_those_of_the_zone_of_the_stamps():
+    x, y = scattered(60)
+    days = np.array(["2024-03-01T00:00+08:00", "2024-03-02T00:00+08:00"])[np.arange(60) % 2]
+    maps = gdr.interpolate(
+        frame(x, y, hills(x, y), day=days), value="zinc", time="day", resolution=1000,
+        dates=("2024-03-01", "2024-03-01"),
+    )  # fmt: skip
+    assert maps.sizes["time"] == 1
+    assert maps["time"].values[0] == np.datetime64("2024-02-29T16:00")
+    assert maps.attrs["freq"] == "1D"
+
+
 def test_weekly_and_uneven_dates_are_written(tmp_path):
     x, y = scattered(45)
     for dates in (["2024-01-01", "2024-01-08", "2024-01-15"], ["2024-01-01", "2024-01-02",
