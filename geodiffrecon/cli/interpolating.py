@@ -1,6 +1,7 @@
 """``geodiffrecon map``: points, or a raster with holes, to maps at once; no history."""
 
 # No postponed annotations here: typer reads them at run time.
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -74,6 +75,10 @@ def map_command(
     Example: geodiffrecon map soil.gpkg --value zinc --out zinc/
     """
     with session(progress) as run:
+        drawable = find_spec("matplotlib") is not None
+        if formats == ",".join(FORMATS) and not drawable:
+            formats = "geotiff,netcdf"
+            run.log("Without matplotlib there is no picture and no report; install it for both.")
         files = _files(out, formats, known=FORMATS)
         districts = Districts.of(zones, weights)
         if kind is opt.Kind.COUNT:

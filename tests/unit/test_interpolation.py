@@ -440,6 +440,16 @@ def test_the_command_writes_all_or_nothing(tmp_path):
     assert not (tmp_path / "lead").exists()
 
 
+def test_without_matplotlib_the_maps_are_written_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr("geodiffrecon.cli.interpolating.find_spec", lambda name: None)
+    survey().to_file(tmp_path / "soil.gpkg")
+    done = run("map", tmp_path / "soil.gpkg", "--value", "zinc", "--out", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "out" / "zinc_mean.tif").exists()
+    assert not (tmp_path / "out" / "report.html").exists()
+    assert "no picture and no report" in done.output
+
+
 def test_the_command_stands_first_and_has_an_example():
     listed = run("--help").output
     assert listed.index(" map ") < listed.index(" demo ")
