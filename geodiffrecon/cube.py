@@ -29,6 +29,7 @@ TIME_ATTRS = {
     "axis": "T",
     "bounds": "time_bnds",
 }
+UNDATED, IRREGULAR = "none", "irregular"  # steps of maps without dates, or on any dates
 POINTS_AS = {"mean": ("mean",), "sum": ("sum", "count")}  # point aggregations that pool as these
 
 
@@ -142,23 +143,26 @@ def as_cube(cube: xr.Dataset) -> xr.Dataset:
     [[[1.0, 2.0], [3.0, 4.0]]]
     """
     name = _main_variable(cube)
-    if "time" not in cube.coords:
+    dated = cube.attrs["freq"] != UNDATED
+    if dated and "time" not in cube.coords:
         raise GridMismatch(f"The cube of {name!r} has lost its times; keep the coordinate 'time'.")
-    if "time" not in cube.dims:
+    if dated and "time" not in cube.dims:
         static = [key for key, array in cube.data_vars.items() if array.ndim < cube[name].ndim]
         cube = cube.drop_vars("time_bnds", errors="ignore")
         cube = cube.drop_vars(static).expand_dims("time").assign(cube[static].drop_vars("time"))
     axes = CFAxes.of(cube, name)
     known, _ = crs_of(cube, name, axes)
     found = lattice(cube, axes, known, name)
-    order = {axes.y: found.rows, axes.x: found.cols, "time": np.argsort(cube["time"].values)}
+    order = {axes.y: found.rows, axes.x: found.cols}
+    if dated:
+        order["time"] = np.argsort(cube["time"].values)
     moved = {k: at for k, at in order.items() if np.any(at != np.arange(len(at)))}
     cube = cube.isel(moved) if moved else cube
     if np.any(cube[axes.x].values != found.x):
         cube = cube.assign_coords({axes.x: (axes.x, found.x, cube[axes.x].attrs)})
     if cube[name].dims[0] != "time" or cube[name].dims[-2:] != (axes.y, axes.x):
         cube = cube.transpose("time", ..., axes.y, axes.x, missing_dims="ignore")
-    if "time_bnds" not in cube.variables:
+    if dated and "time_bnds" not in cube.variables:
         times = cube["time"].values.astype("datetime64[ns]")
         zone = str(cube.attrs.get("calendar_tz", "UTC"))
         step = TimeStep.through(times, str(cube.attrs["freq"]), tz=zone)

@@ -222,7 +222,7 @@ def read_points(
     pair = None if x is None or y is None else (x, y)
     table = open_table(Path(path), layer)
     read = read_rows(table, value=value, time=time, station=station, xy=pair, choice=choice)
-    return _points(table, read, value, tz, crs)
+    return points_of(table, read, value, tz, crs)
 
 
 def from_geodataframe(
@@ -252,11 +252,11 @@ def from_geodataframe(
     read = read_rows(table, value=value, time=time, station=station, xy=None, choice=choice)
     if read.at.crs is None and crs is None and read.at.names is None:
         raise MissingCRS("Points have no CRS; pass crs=… or set it with gdf.set_crs('EPSG:4326').")
-    return _points(table, read, value, tz, crs)
+    return points_of(table, read, value, tz, crs)
 
 
-def _points(table: Table, read: Read, value: str | None, tz: str | None, crs: Any) -> PointTable:
-    """Return the rows of any file as points."""
+def points_of(table: Table, read: Read, value: str | None, tz: str | None, crs: Any) -> PointTable:
+    """Return the rows of any file as points; where no column of times was read they have none."""
     known, notes = points_crs(read.at, crs, table.label)
     x, y, placed = plausible(read.at.x, read.at.y, known)
     named = None if read.station is None else names(read.columns[read.station])
@@ -265,6 +265,8 @@ def _points(table: Table, read: Read, value: str | None, tz: str | None, crs: An
         return _series(named, x, y)
 
     def stamps(columns: tuple[str, ...]) -> tuple[NDArray[np.datetime64], list[str], Clock]:
+        if not columns:
+            return np.full(len(x), np.datetime64("NaT", "ns")), [], Clock()
         held = [read.columns[name] for name in columns]
         column = held[0] if len(held) == 1 else joined(held)
         return read_stamps(column, tz=tz, what=",".join(columns), series=series)

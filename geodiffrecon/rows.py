@@ -131,12 +131,13 @@ def read_rows(
     table: Table,
     *,
     value: str | None,
-    time: str,
+    time: str | None,
     station: str | None,
     xy: tuple[str, str] | None,
     choice: RowChoice,
+    also: Sequence[str] = (),
 ) -> Read:
-    """Return the rows of a table that `choice` takes.
+    """Return the rows of a table that `choice` takes; `also` names further columns to read.
 
     Raises
     ------
@@ -146,7 +147,7 @@ def read_rows(
         If one column holds several things and no condition says which.
     """
     notes: list[str] = []
-    times = _time_columns(time, table.names, table.label, notes)
+    times = () if time is None else _time_columns(time, table.names, table.label, notes)
     here, there = _keys(choice, table)
     if choice.melt:
         table = _melted(table, times, value, here, there, choice)
@@ -155,8 +156,9 @@ def read_rows(
     end = choice.end or (_end_of(times[0], table.names) if len(times) == 1 else None)
     condition = None if choice.where is None else Condition(choice.where)
     asked = condition.columns if condition else ()
-    odd = () if value is None else _odd_columns(table.names, {*asked, *times, value, station, here})
-    wanted = [*times, *filter(None, (value, station, end, here)), *asked, *odd]
+    taken = {*asked, *times, *also, value, station, here}
+    odd = () if value is None else _odd_columns(table.names, taken)
+    wanted = [*times, *filter(None, (value, station, end, here)), *asked, *also, *odd]
     if choice.sites is None:
         at = read_positions(table, columns=wanted, xy=xy)
     else:

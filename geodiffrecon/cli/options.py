@@ -169,3 +169,9 @@ Trim = Annotated[bool, option("Drop what the factor leaves over.", "--trim")]
 Until = Annotated[str | None, option("End of training.", "--until", show="T")]
 ValueKind = Annotated[Kind | None, option("What values can be.", "--kind")]
 Country = Annotated[str | None, option("Country of the holidays.", "--country", show="CC")]
+Zones = Annotated[
+    Path | None, option("Polygons whose means are told as well.", "--zones", show="POLYGONS")
+]
+Weights = Annotated[
+    Path | None, option("What cells of --zones count by.", "--weights", show="RASTER")
+]
