@@ -302,6 +302,8 @@ def _cube(
     empty = "zero" if source.attrs.get("empty") == "zero" else empty
     if how == "sum" and empty == "auto":
         notes.extend(_drop_outages(values, source.name))
+    # a file of ours comes back as it was: what nobody declared is not written into it
+    declared = {"empty": empty} if empty != "auto" or "empty" in source.attrs else {}
     progress(1, 1, "reading maps")
     return make_cube(
         _spread(values[order], numbers, np.nan),
@@ -314,7 +316,7 @@ def _cube(
         calendar_tz=tz,
         n_obs=None if n_obs is None else _spread(n_obs[order], numbers, 0),
         value_attrs=source.value_attrs,
-        attrs={"empty": empty, **({"notes": notes} if notes else {})},
+        attrs={**declared, **({"notes": notes} if notes else {})},
     )
 
 
