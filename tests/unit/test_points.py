@@ -179,7 +179,9 @@ def write(tmp_path, text):
 
 def test_points_without_a_crs_are_refused(tmp_path):
     path = write(tmp_path, "x,y,time,pm25\n1,2,2024-01-01T00:00Z,3\n")
-    with pytest.raises(MissingCRS, match=r"p.csv has no CRS; give it with --crs"):
+    with pytest.raises(
+        MissingCRS, match=r"p.csv has no CRS \(columns x and y\); give it with --crs.*--crs none"
+    ):
         read_points(path, **READ)
     assert read_points(path, crs="none", **READ).crs is None
     assert read_points(path, crs="EPSG:32650", **READ).crs == parse_crs("EPSG:32650")
