@@ -17,6 +17,7 @@ _HOMES = {
     "bin_points": "binning",
     "aggregate": "cube",
     "make_cube": "cube",
+    "interpolate": "interpolation",
     "open_history": "history",
     "open_cube": "history",
     "open_covariates": "covariates",
@@ -41,7 +42,10 @@ __all__ = ["__version__", *sorted(_HOMES)]
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'geodiffrecon' has no attribute {name!r}")
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    found = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    if name not in ("GeoDiffReconError", "Settings", "preset"):  # all others deal in datasets
+        import_module(".interpolation.accessor", __name__)  # registers maps.gdr
+    return found
 
 
 def __dir__() -> list[str]:

@@ -115,7 +115,9 @@ def units_of(priors: Sequence[Prior]) -> ShareUnits | OffsetUnits:
         shares = np.concatenate([_shares(prior) for prior in priors])  # (G S, P, N N)
         maps = torch.as_tensor(from_blocks(shares, last.factor, last.shape))
         slots = len(shares) // len(priors)
-        return ShareUnits(last.factor, maps, slots, last.refinement.dispersion, max(mean, 1e-6))
+        dispersion = last.refinement.dispersion
+        grain = 1.0 if last.transform.kind == "count" else dispersion
+        return ShareUnits(last.factor, maps, slots, dispersion, mean, grain)
     if last.refinement is None:
         flat = torch.full((rows * last.factor, columns * last.factor), spread)
         return OffsetUnits(last.factor, last.transform, None, 0, flat, mean)

@@ -7,24 +7,29 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import GridMismatch, InvalidParameter, MissingColumn, MissingCRS, UnreadableFile
+from .errors import GridMismatch, InvalidParameter, MissingCRS, UnreadableFile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     import xarray as xr
     from numpy.typing import NDArray
     from odc.geo.crs import CRS
     from odc.geo.geobox import GeoBox
 
-X_NAMES = {"x", "lon", "long", "longitude", "easting", "rlon"}
-Y_NAMES = {"y", "lat", "latitude", "northing", "rlat"}
+X_NAMES = {"x", "xc", "lon", "long", "longitude", "easting", "rlon", "projection_x_coordinate"}
+Y_NAMES = {"y", "yc", "lat", "latitude", "northing", "rlat", "projection_y_coordinate"}
+TIME_NAMES = {"time", "valid_time", "t"}
 X_STANDARD = {"longitude", "projection_x_coordinate", "grid_longitude"}
 Y_STANDARD = {"latitude", "projection_y_coordinate", "grid_latitude"}
 EAST_UNITS = {"degrees_east", "degree_east", "degrees_e", "degree_e"}
 NORTH_UNITS = {"degrees_north", "degree_north", "degrees_n", "degree_n"}
+METRES = {"m": 1.0, "metre": 1.0, "meter": 1.0, "km": 1e3, "kilometre": 1e3, "kilometer": 1e3,
+          "cm": 0.01, "ft": 0.3048, "foot": 0.3048, "us_survey_foot": 1200 / 3937}  # fmt: skip
+FIGURES = {"semi_major_axis", "earth_radius", "reference_ellipsoid_name", "geographic_crs_name",
+           "horizontal_datum_name"}  # fmt: skip
 STEP_TOLERANCE = 1e-3
+POLE = 90.0 + 1e-6  # degrees, of a cell's centre
 ASSUMED_GEOGRAPHIC = "Axes are in degrees north and east without a grid mapping: EPSG:4326 is used."
 
 
@@ -76,24 +81,41 @@ def parse_crs(crs: Any) -> CRS | None:
         return None
     try:
         parsed = CRS(crs.to_wkt() if hasattr(crs, "to_wkt") else crs)
-        epsg = parsed.proj.to_epsg()
+        epsg, known = parsed.proj.to_epsg(), parsed.proj
     except (CRSError, TypeError, ValueError) as error:
         raise InvalidParameter(
             f"{str(crs)[:60]!r} is not a coordinate reference system; give one such as EPSG:4326, "
             "or none for local metres."
         ) from error
+    if known.is_geocentric:
+        raise InvalidParameter(
+            f"{known.name} is geocentric (x, y and z from the centre of the Earth), which has no "
+            "maps; transform the data to a geographic or projected CRS first."
+        )
+    if not (known.is_geographic or known.is_projected):
+        return None  # an engineering CRS: metres of a site that nothing ties to the Earth
     return parsed if epsg is None else CRS(f"EPSG:{epsg}")
 
 
 def crs_of(dataset: xr.Dataset, variable: str, axes: CFAxes) -> tuple[CRS | None, list[str]]:
-    """Return the CRS of `variable` and a sentence for what had to be assumed."""
+    """Return the CRS of `variable` and a sentence for what had to be assumed.
+
+    Raises
+    ------
+    MissingCRS
+        If the file has a CRS that cannot be read.
+    """
     mapping = _grid_mapping(dataset, variable)
     if mapping is not None:
         text = mapping.get("crs_wkt") or mapping.get("spatial_ref")
-        if text is None and "grid_mapping_name" in mapping:
+        # A mapping that names no figure of the Earth says no more than axes in degrees do.
+        plain = mapping.get("grid_mapping_name") == "latitude_longitude" and not FIGURES & set(
+            mapping
+        )
+        if text is None and "grid_mapping_name" in mapping and not plain:
             text = _crs_from_cf(mapping)
         if text is not None:
-            return parse_crs(text), []
+            return _readable_crs(text), []
     units = (_attr(dataset, axes.x, "units"), _attr(dataset, axes.y, "units"))
     if units[0] in EAST_UNITS and units[1] in NORTH_UNITS:
         return parse_crs("EPSG:4326"), [ASSUMED_GEOGRAPHIC]
@@ -102,10 +124,12 @@ def crs_of(dataset: xr.Dataset, variable: str, axes: CFAxes) -> tuple[CRS | None
 
 def transform_of(dataset: xr.Dataset, variable: str) -> tuple[float, ...] | None:
     """Return the six numbers (a, b, c, d, e, f) of a stored GeoTransform, if there is one."""
-    text = (_grid_mapping(dataset, variable) or {}).get("GeoTransform")
-    if not isinstance(text, str):
-        return None
-    c, a, b, f, d, e = (float(part) for part in text.split())
+    stored = (_grid_mapping(dataset, variable) or {}).get("GeoTransform", "")
+    try:
+        c, a, b, f, d, e = (float(part) for part in np.atleast_1d(stored.split()
+                            if isinstance(stored, str) else stored))  # fmt: skip
+    except (TypeError, ValueError):
+        return None  # some publish five numbers, or commas: the axes say the same
     return a, b, c, d, e, f
 
 
@@ -132,39 +156,136 @@ def edges(centres: NDArray[np.float64], what: str) -> tuple[float, float]:
     if size == 0 or np.abs(np.diff(values) - size).max() > STEP_TOLERANCE * abs(size) + rounding:
         raise GridMismatch(
             f"Axis {what!r} is not regularly spaced (steps from {np.diff(values).min():g} to "
-            f"{np.diff(values).max():g}); resample the file to a regular grid first."
+            f"{np.diff(values).max():g}); warp the file to a regular grid first (gdalwarp, or "
+            "cdo remapbil)."
         )
     tolerance = 1e-5 * abs(size) + rounding
     size = _shortest(size, tolerance / len(values))
     return _shortest(float(values[0]) - size / 2, tolerance), size
 
 
-def dataset_box(dataset: xr.Dataset, variable: str) -> tuple[GeoBox, list[str]]:
-    """Return the north-up GeoBox of a CF variable (CRS may be None) and what was assumed."""
+@dataclass(frozen=True, eq=False)
+class Lattice:
+    """Where the cells of a file lie once its maps are north-up and west to east.
+
+    Parameters
+    ----------
+    rows, cols : array of int
+        Indices into the file's axes, from the north and from the west.
+    x, y : array of float
+        Centres in that order, in units of the CRS.
+    notes : tuple of str
+        What was turned or converted.
+    """
+
+    rows: NDArray[np.int64]
+    cols: NDArray[np.int64]
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    notes: tuple[str, ...] = ()
+
+
+def lattice(dataset: xr.Dataset, axes: CFAxes, crs: CRS | None, variable: str) -> Lattice:
+    """Return how the axes of a variable become a north-up grid in `crs`.
+
+    Raises
+    ------
+    GridMismatch
+        If a coordinate is missing, or the axes cannot be those of `crs`.
+    """
+    places, notes = {}, []
+    mapping = _grid_mapping(dataset, variable) or {}
+    for axis in (axes.x, axes.y):
+        values = np.asarray(dataset[axis].values, dtype=np.float64)
+        if dataset[axis].dtype == np.float32:
+            values = dataset[axis].values
+        if not np.isfinite(values).all():
+            raise GridMismatch(
+                f"Axis {axis!r} has {int((~np.isfinite(values)).sum())} coordinates that are "
+                "missing; drop those rows or columns first."
+            )
+        places[axis], told = _in_units_of(values, _attr(dataset, axis, "units"), crs, mapping)
+        notes += [f"Axis {axis!r} is {told}."] if told else []
+    x, y = places[axes.x], places[axes.y]
+    check_degrees(x, y, crs, f"{axes.x} and {axes.y}")
+    cols, x = order_east(x, geographic=crs is not None and bool(crs.geographic))
+    if len(x) and abs(x[0] - places[axes.x][cols[0]]) > 1:
+        notes.append(_turned(places[axes.x], x))
+    rows = np.argsort(-y, kind="stable")
+    return Lattice(rows, cols, x, y[rows], tuple(notes))
+
+
+def order_east(x: NDArray[Any], *, geographic: bool) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Return the order of columns from west to east, and the centres in that order.
+
+    Longitudes are the same modulo 360: they are turned to -180 … 180 where the grid fits in it,
+    and unrolled where they cross 180 degrees.
+
+    Examples
+    --------
+    >>> order_east(np.array([0.0, 90.0, 180.0, 270.0]), geographic=True)
+    (array([2, 3, 0, 1]), array([-180.,  -90.,    0.,   90.]))
+    >>> order_east(np.array([179.0, 180.0, -179.0]), geographic=True)[1]
+    array([179., 180., 181.])
+    """
+    own = np.argsort(x, kind="stable")
+    if not geographic or len(x) < 2:
+        return own, x[own]
+    east = x[own]
+    step = abs(float(np.median(np.diff(east))))
+    if _regular(east) and east[0] >= -180 - step / 2 and east[-1] <= 180 + step / 2:
+        return own, east
+    for low in (-180.0, 0.0):
+        turned = np.mod(x - low, 360) + low
+        order = np.argsort(turned, kind="stable")
+        centres = turned[order]
+        if _regular(centres) and (low == -180.0 or not _regular(east)):
+            return order, centres
+    return own, east
+
+
+def check_degrees(x: Any, y: Any, crs: CRS | None, what: str) -> None:
+    """Raise GridMismatch where places in degrees lie beyond a pole or more than a turn away.
+
+    Parameters
+    ----------
+    x, y : array of float
+        Longitudes and latitudes where `crs` is geographic; NaN is no place.
+    crs : CRS or None
+        Nothing is checked unless it is geographic.
+    what : str
+        What holds the places, such as ``lon and lat``.
+    """
+    if crs is None or not crs.geographic or not np.size(x) or not np.isfinite(y).any():
+        return
+    far_x, far_y = float(np.nanmax(np.abs(x))), float(np.nanmax(np.abs(y)))
+    if far_y <= POLE and far_x <= 540:
+        return
+    if far_y > POLE and far_x <= 90 and far_y <= 360:
+        raise GridMismatch(
+            f"Latitudes of {what} reach {far_y:.6g}, beyond 90 degrees; x and y seem exchanged: "
+            "exchange them first."
+        )
+    raise GridMismatch(
+        f"Coordinates of {what} reach {max(far_x, far_y):.6g}, but {str(crs)[:40]} is in degrees; "
+        "they are of another CRS: give it with --crs."
+    )
+
+
+def dataset_box(dataset: xr.Dataset, variable: str, crs: Any = None) -> tuple[GeoBox, list[str]]:
+    """Return the north-up GeoBox of a CF variable (CRS may be None) and what was assumed.
+
+    A `crs` that is given takes the place of the file's own.
+    """
     axes = CFAxes.of(dataset, variable)
-    crs, notes = crs_of(dataset, variable, axes)
-    x, y = dataset[axes.x].values, dataset[axes.y].values
+    known, notes = crs_of(dataset, variable, axes) if crs is None else (parse_crs(crs), [])
+    found = lattice(dataset, axes, known, variable)
     stored = transform_of(dataset, variable)
-    if stored is None or not _agrees(stored, x, y):
-        west, size_x = edges(np.sort(x), axes.x)
-        south, size_y = edges(np.sort(y), axes.y)
-        stored = (size_x, 0.0, west, 0.0, -size_y, _north(south, size_y, len(y)))
-    return geobox((len(y), len(x)), stored, crs), notes
-
-
-def raster_box(path: Path) -> GeoBox:
-    """Return the GeoBox of a raster file, or raise UnreadableFile or MissingCRS."""
-    import rasterio
-    from rasterio.errors import RasterioIOError
-
-    try:
-        with rasterio.open(path) as source:
-            crs, shape, transform = source.crs, source.shape, tuple(source.transform)[:6]
-    except RasterioIOError as error:
-        raise UnreadableFile(f"{path} cannot be read as a raster ({error}).") from error
-    if crs is None:
-        raise MissingCRS(f"{path.name} has no CRS; give the grid by bounds and --grid-crs.")
-    return geobox(shape, transform, parse_crs(crs))
+    if stored is None or not _agrees(stored, found.x, found.y):
+        west, size_x = edges(found.x, axes.x)
+        south, size_y = edges(found.y[::-1], axes.y)
+        stored = (size_x, 0.0, west, 0.0, -size_y, _north(south, size_y, len(found.y)))
+    return geobox((len(found.y), len(found.x)), stored, known), [*notes, *found.notes]
 
 
 def crop_box(box: GeoBox, rows: tuple[int, int], cols: tuple[int, int]) -> GeoBox:
@@ -187,31 +308,6 @@ def geobox(shape: tuple[int, int], transform: Sequence[float], crs: CRS | None) 
     return GeoBox(shape, Affine(*transform), crs)
 
 
-def pick_variable(dataset: xr.Dataset, variable: str | None, path: Path) -> str:
-    """Return the map variable to read: the named one, the stored main one or the only one.
-
-    Raises
-    ------
-    MissingColumn
-        If the name does not exist, or several variables could be meant.
-    """
-    maps = [
-        str(name)
-        for name, array in dataset.data_vars.items()
-        if array.ndim >= 2 and not str(name).endswith("_n_obs") and "bnds" not in str(name)
-    ]
-    wanted = variable or dataset.attrs.get("value")
-    if wanted is None and len(maps) == 1:
-        return maps[0]
-    if wanted in dataset.data_vars:
-        return str(wanted)
-    problem = f"has no variable {wanted!r}" if wanted else "has more than one or no map variable"
-    listed = ", ".join(maps) or "none"
-    raise MissingColumn(
-        f"{path.name} {problem} (map variables: {listed}); name one with --variable."
-    )
-
-
 def _is_axis(dataset: xr.Dataset, dim: str, axis: str) -> bool:
     if dim not in dataset.coords:
         return False
@@ -228,9 +324,20 @@ def _is_axis(dataset: xr.Dataset, dim: str, axis: str) -> bool:
 
 def _is_time(dataset: xr.Dataset, dim: str) -> bool:
     if dim not in dataset.coords:
-        return dim.lower() == "time"
-    is_datetime = np.issubdtype(dataset[dim].dtype, np.datetime64)
-    return is_datetime or dim.lower() == "time" or _attr(dataset, dim, "axis").upper() == "T"
+        return dim.lower() in ("time", "valid_time")
+    return is_time(dataset, dim)
+
+
+def is_time(dataset: xr.Dataset, name: str) -> bool:
+    """Tell whether a coordinate is the time of the maps, by its type, attributes or name."""
+    units = _attr(dataset, name, "units") or str(dataset[name].encoding.get("units", ""))
+    return (
+        np.issubdtype(dataset[name].dtype, np.datetime64)
+        or name.lower() in TIME_NAMES
+        or _attr(dataset, name, "axis").upper() == "T"
+        or _attr(dataset, name, "standard_name") == "time"
+        or " since " in units
+    )
 
 
 def _attr(dataset: xr.Dataset, name: str, key: str) -> str:
@@ -242,6 +349,56 @@ def _grid_mapping(dataset: xr.Dataset, variable: str) -> dict[str, Any] | None:
     name = array.encoding.get("grid_mapping") or array.attrs.get("grid_mapping") or "spatial_ref"
     name = str(name).split(":")[0].strip()
     return dict(dataset[name].attrs) if name in dataset.variables else None
+
+
+def _readable_crs(text: Any) -> CRS | None:
+    try:
+        return parse_crs(text)
+    except InvalidParameter as error:
+        if "geocentric" in str(error):
+            raise
+        raise MissingCRS(
+            f"The CRS that the file stores, {str(text)[:40]!r}, cannot be read; give it with "
+            "--crs, for example --crs EPSG:4326."
+        ) from error
+
+
+def _in_units_of(
+    values: NDArray[Any], units: str, crs: CRS | None, mapping: dict[str, Any]
+) -> tuple[NDArray[Any], str]:
+    """Return coordinates in units of the CRS, and what was converted."""
+    unit = units.strip().lower().removesuffix("s") if units != "us_survey_feet" else units
+    if crs is not None and crs.geographic:
+        return values, ""  # degrees, whatever the file calls them
+    if units in EAST_UNITS | NORTH_UNITS and crs is not None:
+        raise GridMismatch(
+            f"The axes are in {units}, but the file's CRS {str(crs)[:40]!r} is projected; give "
+            "the CRS of the axes with --crs, for example --crs EPSG:4326."
+        )
+    if unit in ("rad", "radian") and "perspective_point_height" in mapping:
+        height = float(mapping["perspective_point_height"])
+        return values.astype(np.float64) * height, "in radians and is turned to metres"
+    own = 1.0 if crs is None else float(crs.proj.axis_info[0].unit_conversion_factor)
+    factor = METRES.get(unit, own) / own
+    if abs(factor - 1) < 1e-9:
+        return values, ""
+    name = "metres" if crs is None else str(crs.proj.axis_info[0].unit_name)
+    return values.astype(np.float64) * factor, f"in {units} and is turned to {name}"
+
+
+def _turned(before: NDArray[Any], after: NDArray[Any]) -> str:
+    return (
+        f"Longitudes of {before.min():.6g} to {before.max():.6g} are turned by 360 degrees to "
+        f"{after[0]:.6g} to {after[-1]:.6g}."
+    )
+
+
+def _regular(centres: NDArray[Any]) -> bool:
+    try:
+        edges(centres, "")
+    except GridMismatch:
+        return False
+    return True
 
 
 def _crs_from_cf(mapping: dict[str, Any]) -> str | None:
@@ -264,6 +421,8 @@ def _shortest(value: float, tolerance: float) -> float:
 def _agrees(transform: Sequence[float], x: NDArray[Any], y: NDArray[Any]) -> bool:
     """Tell whether a stored transform still describes the coordinates (crops may have moved)."""
     a, _, c, _, e, f = transform
+    if not a or not e:
+        return False
     ends_x = c + a * (np.array([0, len(x) - 1]) + 0.5) - x[[0, -1]]
     ends_y = f + e * (np.array([0, len(y) - 1]) + 0.5) - y[[0, -1]]
     return e < 0 < a and bool(np.all(np.abs([*ends_x / a, *ends_y / e]) < 1e-3))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from .cube import make_cube
 from .errors import InvalidParameter, MemoryEstimateExceeded, MissingCRS, NoObservations
-from .points import PointTable, from_geodataframe
+from .periods import calendar_zone, suited
+from .points import COVERAGE, PointTable, from_geodataframe
 from .progress import silent
 from .stamps import utc_stamp
 from .steps import TimeStep
@@ -38,10 +40,11 @@ def bin_points(
     level: Level = "coarse",
     empty: Empty = "auto",
     label: Literal["start", "end"] = "start",
-    calendar_tz: str = "UTC",
+    calendar_tz: str | None = None,
     tz: str | None = None,
     start: Any = None,
     end: Any = None,
+    coverage: float = COVERAGE,
     progress: Progress = silent,
 ) -> xr.Dataset:
     """Bin points into cells and time steps; nothing is dropped without being counted.
@@ -53,7 +56,8 @@ def bin_points(
     grid : NestedGrid
         The grid; points are projected to its CRS.
     freq : str
-        Pandas frequency. Days and longer steps are cut at midnight of `calendar_tz`.
+        Pandas frequency. Days and longer steps are cut at midnight of `calendar_tz`: by default
+        the zone of the stamps, or where they have none the zone of the grid's place.
     agg : {"mean", "sum", "count"}
         What a cell holds; ``count`` needs no value and makes a sum cube of ones.
     level : {"coarse", "fine"}
@@ -68,6 +72,9 @@ def bin_points(
         Zone of time stamps without one (GeoDataFrame only).
     start, end : str or datetime, optional
         First and one past the last time, in `calendar_tz` if they have no zone.
+    coverage : float
+        Share of a station's own readings that a mean of a longer step needs: three quarters of
+        the hours of a day by default. Points that move need none.
 
     Returns
     -------
@@ -86,7 +93,11 @@ def bin_points(
     """
     _check_options(agg, empty, label)
     table = _as_table(points, value=value, time=time, tz=tz, agg=agg)
+    if calendar_tz is None:
+        calendar_tz, told = calendar_zone(table.clock, grid.bounds, grid.crs)
+        table = replace(table, notes=(*table.notes, told))
     step = TimeStep.parse(freq, tz=calendar_tz)
+    table = suited(table, step, coverage=coverage if agg == "mean" else 0.0, label=label)
     missing = table.missing if agg != "count" else table.missing_place
     cells = _cells(table, grid, level, progress)
     on_grid = (cells >= 0) & ~missing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 DAY = np.timedelta64(1, "D")
 DAYS_FOR_SLOT, DAYS_FOR_WEEKEND, DAYS_FOR_WEEKDAY, DAYS_FOR_SEASON = 7, 7, 28, 365
 CLIMATOLOGY_HARMONICS = 6
+OFFSET = re.compile(r"[+-](?:0\d|1[0-4]):?[0-5]\d")
+NO_ZONES = {"", "posix", "right", "localtime", "Factory"}  # of the system, or with leap seconds
 
 
 @dataclass(frozen=True)
@@ -151,16 +154,28 @@ def _harmonics(phase: NDArray[np.float64], order: int) -> NDArray[np.float64]:
 
 
 def known_zone(tz: str) -> str:
-    """Return `tz` if it is an IANA name, else raise InvalidParameter."""
+    """Return an IANA name as it is, a fixed offset as ``+08:00``, or raise InvalidParameter.
+
+    Examples
+    --------
+    >>> known_zone("Asia/Shanghai"), known_zone("+0800")
+    ('Asia/Shanghai', '+08:00')
+    """
     from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+    name = tz if isinstance(tz, str) else ""
+    if OFFSET.fullmatch(name):
+        return f"{name[:3]}:{name[-2:]}"
     try:
-        ZoneInfo(tz)
+        if name.split("/")[0] in NO_ZONES:
+            raise ValueError(name)
+        ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise InvalidParameter(
-            f"Time zone {tz!r} is not known; give an IANA name such as Asia/Shanghai."
+            f"Time zone {tz!r} is not known; give UTC, an IANA name such as Asia/Shanghai, or an "
+            "offset such as +08:00."
         ) from error
-    return tz
+    return name
 
 
 def _known_country(country: str | None) -> str | None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 KNOTS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.99)
 TINY = 1e-9
+NOTHING = 1e-100  # spread or variance; only keeps divisions defined
 
 
 class Predictive(Protocol):
@@ -54,7 +55,7 @@ class GaussianPredictive:
     def interval(self, truth: Array) -> tuple[Array, Array]:
         """Return the distribution function at `truth`, twice; with the mass below a bound at it."""
         z = self.transform.forward(truth)
-        at = ndtr((z - self.mean) / np.maximum(self.spread, TINY))
+        at = ndtr((z - self.mean) / np.maximum(self.spread, NOTHING))
         below = np.where(truth > 0, at, 0.0) if self.transform.root else at
         return below, at
 
@@ -64,7 +65,7 @@ class GaussianPredictive:
 
     def standardise(self, truth: Array) -> Array:
         """Return the error in transformed units, in units of the spread."""
-        return (self.transform.forward(truth) - self.mean) / np.maximum(self.spread, TINY)
+        return (self.transform.forward(truth) - self.mean) / np.maximum(self.spread, NOTHING)
 
 
 @dataclass(frozen=True)
@@ -87,10 +88,12 @@ class GammaPredictive:
 
     def standardise(self, truth: Array) -> Array:
         """Return the error in units of the spread."""
-        return (truth - self.mean) / np.sqrt(np.maximum(self.variance, TINY))
+        return (truth - self.mean) / np.sqrt(np.maximum(self.variance, NOTHING))
 
     def _parameters(self) -> tuple[Array, Array]:
-        mean, variance = np.maximum(self.mean, TINY), np.maximum(self.variance, TINY)
+        spread = np.sqrt(np.maximum(self.variance, NOTHING))
+        mean = np.maximum(self.mean, 1e-4 * spread)
+        variance = np.maximum(spread, 1e-4 * mean) ** 2
         return mean**2 / variance, variance / mean
 
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .cube import IRREGULAR, as_cube
 from .errors import UnreadableFile
+from .files.netcdf import damaged, open_netcdf
 from .grid import NestedGrid, level_of
 from .outputs import provenance, whole_files
-from .sources import damaged, open_netcdf
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -85,9 +86,10 @@ def write_netcdf(dataset: xr.Dataset, path: str | Path) -> Path:
         If the folder cannot be written to.
     """
     path = Path(path)
-    described = _described(dataset)
+    described = _described(as_cube(dataset))
     with whole_files(path.parent) as draft:
-        described.to_netcdf(draft / path.name, engine="netcdf4", unlimited_dims=["time"])
+        unlimited = ["time"] if "time" in described.dims else []
+        described.to_netcdf(draft / path.name, engine="netcdf4", unlimited_dims=unlimited)
     return path
 
 
@@ -112,9 +114,10 @@ def read_netcdf(path: str | Path) -> xr.Dataset:
     dataset.attrs = {key: _plain(value) for key, value in dataset.attrs.items()}
     if isinstance(dataset.attrs.get("notes"), str):
         dataset.attrs["notes"] = dataset.attrs["notes"].split("\n")
-    for name in ("time", "time_bnds"):
-        dataset[name] = dataset[name].astype("datetime64[ns]")
-    dataset["time"].attrs["bounds"] = "time_bnds"
+    if "time" in dataset.dims:
+        for name in ("time", "time_bnds"):
+            dataset[name] = dataset[name].astype("datetime64[ns]")
+        dataset["time"].attrs["bounds"] = "time_bnds"
     return dataset
 
 
@@ -152,6 +155,19 @@ def _described(dataset: xr.Dataset) -> xr.Dataset:
         result[variable].encoding = _encoding(result[variable], mapped=grid.crs is not None)
     for axis in grid.dims:
         result[axis].encoding = {"_FillValue": None}
+    if "time" in result.dims:
+        _encode_time(result)
+    if "realization" in result.dims:
+        numbers = np.arange(result.sizes["realization"], dtype=np.int32)
+        result = result.assign_coords(
+            realization=("realization", numbers, {"standard_name": "realization", "units": "1"})
+        )
+    result.attrs = _global_attrs(dataset, name)
+    return result
+
+
+def _encode_time(result: xr.Dataset) -> None:
+    """Set the encoding of times and their bounds."""
     whole = not np.any(result["time_bnds"].values.astype("datetime64[ns]").astype(np.int64) % 10**9)
     unit = "seconds" if whole else "microseconds"
     for variable in ("time", "time_bnds"):
@@ -161,13 +177,6 @@ def _described(dataset: xr.Dataset) -> xr.Dataset:
             "calendar": "standard",
             "_FillValue": None,
         }
-    if "realization" in result.dims:
-        numbers = np.arange(result.sizes["realization"], dtype=np.int32)
-        result = result.assign_coords(
-            realization=("realization", numbers, {"standard_name": "realization", "units": "1"})
-        )
-    result.attrs = _global_attrs(dataset, name)
-    return result
 
 
 def _variable_attrs(dataset: xr.Dataset, name: str, variable: str) -> dict[str, Any]:
@@ -190,7 +199,8 @@ def _variable_attrs(dataset: xr.Dataset, name: str, variable: str) -> dict[str, 
         attrs["standard_name"] = f"{standard} {MODIFIERS.get(statistic or '', '')}".strip()
     if statistic in OF_VALUES:
         how = dataset.attrs["aggregation"]
-        attrs["cell_methods"] = f"time: {how} area: {how}"
+        dated = "time" in dataset.dims and dataset.attrs.get("freq") != IRREGULAR
+        attrs["cell_methods"] = f"time: {how} area: {how}" if dated else "area: point"
     elif statistic == "distance":
         attrs["cell_methods"] = "area: point"  # to the centre of the cell
     elif statistic == "information":
@@ -217,8 +227,10 @@ def _about_no_value(statistic: str | None) -> bool:
 
 def _encoding(array: xr.DataArray, *, mapped: bool) -> dict[str, Any]:
     """Return compression, fill value and chunks: whole maps, about a megabyte together."""
+    if array.ndim < 2:
+        return {}
     cells = array.sizes[array.dims[-1]] * array.sizes[array.dims[-2]]
-    steps = int(np.clip(CHUNK_VALUES // cells, 1, max(array.sizes["time"], 1)))
+    steps = int(np.clip(CHUNK_VALUES // cells, 1, max(array.sizes.get("time", 1), 1)))
     chunks = tuple(
         steps if dim == "time" else 1 if dim == "realization" else size
         for dim, size in array.sizes.items()

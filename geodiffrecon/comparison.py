@@ -14,7 +14,7 @@ import numpy as np
 from . import __version__
 from .calendar import iso
 from .contenders import METHODS, Training, methods_of, relay, restore, train
-from .cube import fingerprint
+from .cube import as_cube, fingerprint
 from .errors import InvalidParameter
 from .fields import block_bootstrap_ratio
 from .lesson import Lesson
@@ -131,6 +131,7 @@ class Comparison:
         InvalidParameter
             If the journal was begun with other terms.
         """
+        history = as_cube(history)
         variable = Variable.of_history(history, aggregation)
         times = history["time"].to_numpy()
         until = until or iso(times[int(len(times) * (1 - TEST_SHARE))])

@@ -246,7 +246,7 @@ class Sites:
         inside a fine cell is to that between the fine cells of a block as 1 to ``N N - 1``.
         """
         level = np.maximum(np.nan_to_num(values), self.prior.fine_level[0])
-        own = (self.prior.point_noise * level * self.prior.transform.slope(level)) ** 2
+        own = (self.prior.point_noise * self.prior.transform.relative(level)) ** 2
         inside = scale**2 / max(self.prior.factor**2 - 1, 1)
         return np.asarray((own + inside) / np.maximum(counts, 1))
 

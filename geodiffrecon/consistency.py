@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-TINY = 1e-12  # a block whose mean is below this has no shape to keep
+TINY = 1e-12  # a block with so little of what it has to hold has no shape to keep
 
 
 def match(fine: Array, coarse: Array, factor: int, aggregation: str, *, signed: bool) -> Array:
@@ -39,7 +39,7 @@ def match(fine: Array, coarse: Array, factor: int, aggregation: str, *, signed: 
     if signed:
         changed = blocks + (mean - own)
     else:
-        empty = own < TINY
+        empty = own <= TINY * mean
         changed = np.where(empty, mean, blocks * (mean / np.where(empty, 1.0, own)))
     changed = np.where(np.isfinite(target), changed, blocks)
     return np.asarray(from_blocks(changed, factor, (coarse.shape[1], coarse.shape[2])))

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from .axes import CFAxes, dataset_box
+from .axes import CFAxes, crs_of, dataset_box, lattice
 from .errors import GridMismatch, InvalidParameter, InvalidTime, MissingColumn, UnreadableFile
-from .grid import NETCDF_SUFFIXES, NestedGrid
-from .sources import cf_times, damaged, open_netcdf
+from .files.layouts import categories
+from .files.netcdf import NETCDF_SUFFIXES, damaged, decoded, open_raw
+from .files.quality import blank_codes
+from .files.times import cf_times
+from .grid import NestedGrid
 from .stamps import utc_stamps
 
 if TYPE_CHECKING:
@@ -141,7 +144,7 @@ def _from_csv(path: Path, tz: str | None) -> Covariates:
         listed = ", ".join(str(name) for name in table.columns[:12])
         raise MissingColumn(f"{path.name} has no column 'time'; its columns are {listed}.")
     times, notes = utc_stamps(table["time"].astype("string"), tz=tz, what="time")
-    features = table.drop(columns="time").select_dtypes("number")
+    features = table.drop(columns="time").select_dtypes("number").astype(np.float64)
     left_out = [str(name) for name in table.columns if name not in (*features.columns, "time")]
     if left_out:
         notes.append(f"Columns of {path.name} without numbers are left out: {', '.join(left_out)}.")
@@ -158,20 +161,26 @@ def _per_time(features: pd.DataFrame, path: Path, notes: list[str]) -> Covariate
             f"Time {twice[0].isoformat()}Z occurs twice in {path.name}; keep one row for each time."
         )
     names = tuple(str(name) for name in features.columns)
-    return Covariates(names, features.set_axis(list(names), axis=1), None, tuple(notes))
+    columns = features.to_numpy(dtype=np.float64, copy=True)  # (T, F)
+    for column, name in enumerate(names):
+        notes.extend(blank_codes(columns[:, column], name, noun="values"))
+    features = pd.DataFrame(columns, features.index, list(names))
+    return Covariates(names, features, None, tuple(notes))
 
 
 def _from_netcdf(path: Path) -> Covariates:
     try:
-        with open_netcdf(path) as opened:
+        with open_raw(path) as opened:
             dataset = opened.load()
     except (OSError, RuntimeError) as error:
         raise damaged(path, error) from error
+    beside = {str(array.attrs.get("bounds", "")) for array in dataset.variables.values()}
     numeric = [
         str(name)
         for name, array in dataset.data_vars.items()
-        if np.issubdtype(array.dtype, np.number) and "bnds" not in str(name) and array.ndim
-    ]
+        if np.issubdtype(array.dtype, np.number) and array.ndim
+        and "bnds" not in str(name) and str(name) not in beside
+    ]  # fmt: skip
     series = [name for name in numeric if dataset[name].ndim == 1]
     maps = [name for name in numeric if dataset[name].ndim == 2]
     for name in numeric:
@@ -180,20 +189,45 @@ def _from_netcdf(path: Path) -> Covariates:
                 f"External feature {name!r} has dimensions {dataset[name].dims}; give features "
                 "per time (time) or per cell (y, x)."
             )
+        if "flag_meanings" in dataset[name].attrs:
+            meanings = str(dataset[name].attrs["flag_meanings"]).split()
+            raise categories(f"Feature {name!r} of {path.name}", meanings)
     if not numeric:
         raise MissingColumn(f"{path.name} holds no numeric variable; check the file.")
+    notes: list[str] = []
+    values = {
+        name: decoded(dataset[name].values, dataset[name].attrs, dataset[name].dtype, np.float64)
+        for name in numeric
+    }
     per_time = None
     if series:
-        times = cf_times(dataset, str(dataset[series[0]].dims[0]), path)
-        columns = {name: dataset[name].values for name in series}
-        per_time = _per_time(pd.DataFrame(columns, pd.DatetimeIndex(times)), path, []).per_time
+        times, _, told = cf_times(dataset, str(dataset[series[0]].dims[0]), path)
+        columns = pd.DataFrame({name: values[name] for name in series}, pd.DatetimeIndex(times))
+        table = _per_time(columns, path, told)
+        per_time, notes = table.per_time, list(table.notes)
+    for name in maps:
+        notes.extend(blank_codes(values[name], name))
+        dataset[name] = dataset[name].copy(data=values[name])
     per_cell = _north_up(dataset[maps]) if maps else None
-    return Covariates((*series, *maps), per_time, per_cell)
+    return Covariates((*series, *maps), per_time, per_cell, tuple(notes))
 
 
 def _north_up(maps: xr.Dataset) -> xr.Dataset:
-    axes = CFAxes.of(maps, str(next(iter(maps.data_vars))))
-    ordered = maps.sortby(axes.y, ascending=False).sortby(axes.x).transpose(axes.y, axes.x, ...)
+    """Return maps with their rows from the north and their columns from the west."""
+    first = str(next(iter(maps.data_vars)))
+    axes = CFAxes.of(maps, first)
+    found = lattice(maps, axes, crs_of(maps, first, axes)[0], first)
+    ordered = maps.isel({axes.y: found.rows, axes.x: found.cols}).transpose(axes.y, axes.x, ...)
+    turned = {axes.y: found.y, axes.x: found.x}
+    ordered = ordered.assign_coords(
+        {axis: (axis, centres, _attrs(maps, axis)) for axis, centres in turned.items()}
+    )
     for name in maps.data_vars:
         ordered[name].encoding = maps[name].encoding
     return ordered
+
+
+def _attrs(maps: xr.Dataset, axis: str) -> dict[str, object]:
+    """Return the attributes of an axis without its units, which are those of the CRS now."""
+    degrees = "degree" in str(maps[axis].attrs.get("units", ""))
+    return {k: v for k, v in maps[axis].attrs.items() if degrees or k != "units"}

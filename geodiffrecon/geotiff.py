@@ -11,6 +11,7 @@ import pandas as pd
 
 from .calendar import iso
 from .cf import EXCEED, ascii_units, units_of
+from .cube import IRREGULAR, as_cube
 from .errors import InvalidParameter
 from .grid import NestedGrid, level_of
 from .outputs import provenance, whole_files
@@ -45,6 +46,11 @@ class _Stack:
     labels: list[str]
     units: str
     tags: dict[str, str]
+
+    @property
+    def dated(self) -> bool:
+        """Whether the maps have dates."""
+        return not np.isnat(self.times).any()
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,8 @@ def write_geotiff(
         If the folder cannot be written to, or no file can have `max_bands`.
     """
     several = isinstance(maps, (list, tuple))
-    cubes = cast("Sequence[xr.Dataset]", maps if several else [maps])
+    given = cast("Sequence[xr.Dataset]", maps if several else [maps])
+    cubes = [as_cube(cube) for cube in given]
     planned = [
         (cube, stack, file)
         for cube, stack in [(cube, _stack(cube, by_level=several)) for cube in cubes]
@@ -109,7 +116,8 @@ def write_geotiff(
     with whole_files(out_dir) as draft:
         for done, (cube, stack, file) in enumerate(planned):
             progress(done, len(planned), "writing GeoTIFF")
-            values = cube[file.variable].isel(time=file.part).values
+            layer = cube[file.variable]
+            values = layer.isel(time=file.part).values if stack.dated else layer.values[None]
             _write(values, stack, file.part, file.statistic, draft, file.name)
     progress(len(planned), len(planned), "writing GeoTIFF")
     return [Path(out_dir) / file.name for _, _, file in planned]
@@ -135,6 +143,7 @@ def geotiff_names(
     GridMismatch, InvalidParameter
         As `write_geotiff`.
     """
+    maps = as_cube(maps)
     names: dict[str, list[str]] = {}
     for file in _plan(maps, _stack(maps), split_time=split_time, max_bands=max_bands):
         names.setdefault(file.statistic, []).append(file.name)
@@ -168,9 +177,8 @@ def _plan(maps: xr.Dataset, stack: _Stack, *, split_time: bool, max_bands: int) 
 def _stack(maps: xr.Dataset, *, by_level: bool = False) -> _Stack:
     grid = NestedGrid.of(maps)
     name, attrs = str(maps.attrs["value"]), maps.attrs
-    times = maps["time"].values.astype("datetime64[ns]")
-    step = TimeStep.through(times, str(attrs["freq"]), tz=str(attrs["calendar_tz"]))
-    tags = {key.upper(): str(attrs[key]) for key in CUBE_ATTRS}
+    times, labels = _dates(maps)
+    tags = {key.upper(): str(attrs[key]) for key in CUBE_ATTRS if key in attrs}
     tags |= {key.upper(): value for key, value in provenance(maps).items()}
     tags["TIFFTAG_SOFTWARE"] = tags.pop("SOFTWARE")
     return _Stack(
@@ -178,10 +186,21 @@ def _stack(maps: xr.Dataset, *, by_level: bool = False) -> _Stack:
         f"{name}_{level_of(maps)}" if by_level else name,
         grid.box(level_of(maps)),
         times,
-        _labels(times, step),
+        labels,
         ascii_units(str(maps[name].attrs.get("units", ""))),
         tags | {"AREA_OR_POINT": "Area"},
     )
+
+
+def _dates(maps: xr.Dataset) -> tuple[NDArray[np.datetime64], list[str]]:
+    """Return times and how bands are labelled; a map without a date has neither."""
+    if "time" not in maps.dims:
+        return np.array(["NaT"], "datetime64[ns]"), [""]
+    times = maps["time"].values.astype("datetime64[ns]")
+    freq, tz = str(maps.attrs["freq"]), str(maps.attrs["calendar_tz"])
+    if freq == IRREGULAR:
+        return times, _texts(pd.DatetimeIndex(times))
+    return times, _labels(times, TimeStep.through(times, freq, tz=tz))
 
 
 def _statistics(maps: xr.Dataset, name: str) -> list[str]:
@@ -201,6 +220,10 @@ def _labels(times: NDArray[np.datetime64], step: TimeStep) -> list[str]:
         local = index.tz_localize("UTC").tz_convert(step.tz)
         if (local == local.normalize()).all():
             return [str(stamp.date()) for stamp in local]
+    return _texts(index)
+
+
+def _texts(index: pd.DatetimeIndex) -> list[str]:
     form = "%Y-%m-%dT%H:%MZ" if (index.second == 0).all() else "%Y-%m-%dT%H:%M:%SZ"
     return list(index.strftime(form))
 
@@ -261,8 +284,10 @@ def _write_band(
 ) -> None:
     known = values if statistic in FLAGS else np.where(np.isfinite(values), values, NODATA)
     target.write(known.astype(target.dtypes[band - 1]), band)
-    target.set_band_description(band, f"{stack.name} {statistic} {stack.labels[step]}")
+    target.set_band_description(band, f"{stack.name} {statistic} {stack.labels[step]}".rstrip())
     target.set_band_unit(band, units_of(statistic, stack.units))
+    if not stack.dated:
+        return
     # Every further item would be parsed 366 times before the first band shows.
     target.update_tags(band, TIME=iso(stack.times[step]))
 

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from .axes import crop_box, dataset_box, geobox, parse_crs, pick_variable, raster_box
-from .errors import GridMismatch, InvalidParameter, MissingCRS, UnreadableFile
+from .axes import crop_box, dataset_box, geobox, parse_crs
+from .errors import GridMismatch, InvalidParameter, MissingCRS
+from .files.netcdf import NETCDF_SUFFIXES, open_netcdf
+from .files.sources import open_source
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -22,7 +24,6 @@ Level = Literal["coarse", "fine"]
 Bounds = Sequence[float]
 EDGE_TOLERANCE = 1e-6  # of a fine cell: decimal coordinates fall on the edge that they name
 LARGEST_DEGREES = 90.0
-NETCDF_SUFFIXES = {".nc", ".nc4", ".cdf"}
 
 
 @dataclass(frozen=True)
@@ -130,20 +131,13 @@ class NestedGrid:
             If the file has no coordinate reference system.
         """
         path = Path(path)
-        if path.suffix.lower() not in NETCDF_SUFFIXES:
-            return cls(raster_box(path), factor)
-        import xarray as xr
-
-        try:
-            with xr.open_dataset(path, decode_coords="all") as dataset:
-                if factor == 1 and {"level", "factor", "value"} <= set(dataset.attrs):
-                    return cls.of(dataset)
-                name = pick_variable(dataset, None, path)
-                box, _ = dataset_box(dataset, name)
-        except (OSError, RuntimeError, ValueError) as error:
-            raise UnreadableFile(f"{path} cannot be read as NetCDF ({error}).") from error
+        box = open_source(path).box
         if box.crs is None:
             raise MissingCRS(f"{path.name} has no CRS; give the grid by bounds and --grid-crs.")
+        if factor == 1 and path.suffix.lower() in NETCDF_SUFFIXES:
+            with open_netcdf(path) as dataset:
+                if {"level", "factor", "value"} <= set(dataset.attrs):
+                    return cls.of(dataset)
         return cls(box, factor)
 
     @classmethod
@@ -229,7 +223,14 @@ class NestedGrid:
     @property
     def dims(self) -> tuple[str, str]:
         """Names of the row and column dimensions in a cube."""
+        if self.rotated:
+            return "rlat", "rlon"
         return ("latitude", "longitude") if self.geographic else ("y", "x")
+
+    @property
+    def rotated(self) -> bool:
+        """Whether degrees are those of a rotated pole."""
+        return self.geographic and self.coarse.crs.proj.is_derived
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:
@@ -268,7 +269,10 @@ class NestedGrid:
         a, _, c, _, e, f = self.fine.affine[:6]
         rows, cols = self.fine_shape
         with np.errstate(invalid="ignore"):
-            col = np.floor((np.asarray(x, dtype=np.float64) - c) / a + EDGE_TOLERANCE)
+            east = np.asarray(x, dtype=np.float64) - c
+            if self.geographic:  # longitudes are the same modulo a turn
+                east = east - 360 * np.floor(east / 360 + EDGE_TOLERANCE * a)
+            col = np.floor(east / a + EDGE_TOLERANCE)
             row = np.floor((np.asarray(y, dtype=np.float64) - f) / e + EDGE_TOLERANCE)
             inside = (col >= 0) & (col < cols) & (row >= 0) & (row < rows)
         row = np.where(inside, row, -1).astype(np.int64)
@@ -320,6 +324,8 @@ class NestedGrid:
         Corners may differ by a thousandth of a fine cell (files round their coordinates).
         """
         corners = np.subtract(self.bounds, other.bounds)
+        if self.geographic:
+            corners[[0, 2]] -= 360 * np.round(corners[0] / 360)
         a, _, _, _, e, _ = self.fine.affine[:6]
         close = np.all(np.abs(corners) <= 1e-3 * np.abs([a, e, a, e]))
         same_size = self.shape == other.shape and self.factor == other.factor
@@ -337,6 +343,10 @@ class NestedGrid:
     def _axis_attrs(self, axis: Literal["X", "Y"]) -> dict[str, str]:
         if self.geographic:
             name = "longitude" if axis == "X" else "latitude"
+            if self.rotated:
+                about = f"{name} in rotated pole grid"
+                return {"axis": axis, "standard_name": f"grid_{name}", "long_name": about,
+                        "units": "degrees"}  # fmt: skip
             units = "degrees_east" if axis == "X" else "degrees_north"
             return {"axis": axis, "standard_name": name, "long_name": name, "units": units}
         attrs = {"axis": axis, "long_name": f"{axis.lower()} coordinate of the cell centre"}

@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from .axes import crop_box, geobox, parse_crs
+from .axes import crop_box
 from .calendar import known_zone
-from .cube import make_cube
-from .errors import GridMismatch, InvalidParameter, InvalidTime, MissingCRS, NoObservations
+from .cube import make_cube, outages
+from .errors import GridMismatch, InvalidParameter, NoObservations
+from .files.quality import blank_codes
+from .files.record import record_of
+from .files.sources import MapSource, needs_crs, needs_times, open_source
 from .grid import NestedGrid
 from .progress import silent
-from .sources import MapSource, open_source
-from .steps import TimeStep
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
 
     import xarray as xr
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
+    from .files.record import Label
     from .grid import Level
     from .progress import Progress
 
     Range = tuple[int, int]
 
 Empty = Literal["auto", "zero"]
-BUSY_TOTAL = 100.0  # with so many events in the median frame, a frame of zeros is an outage
 ALIGNMENT = 1e-3  # of a cell
 
 
@@ -46,8 +47,11 @@ def open_history(
     trim: bool = False,
     aggregation: str | None = None,
     calendar_tz: str | None = None,
+    select: Mapping[str, Any] | None = None,
     times: Any = None,
+    time_from: str | None = None,
     freq: str | None = None,
+    label: Label | None = None,
     empty: Empty = "auto",
     progress: Progress = silent,
 ) -> xr.Dataset:
@@ -78,13 +82,20 @@ def open_history(
         What pooling means; the file's own or "mean" by default.
     calendar_tz : str, optional
         Zone in which days are cut; the file's own or UTC by default.
+    select : mapping, optional
+        Which value of each further dimension, such as ``{"level": 1000}``, or which ``band``.
     times : sequence of times, optional
         Times of the maps, where the file has none.
+    time_from : str, optional
+        Pattern of the time in the names of bands or of the file, such as ``lst_%Y%m%d``.
     freq : str, optional
-        The step; needed only where a file holds one map.
+        The step; needed only where a file holds one map or the dates are unequal, which then
+        become a record with gaps.
+    label : {"start", "middle", "end"}, optional
+        Which point of its interval a stamp marks; told from the stamps by default.
     empty : {"auto", "zero"}
-        ``auto`` turns frames of zeros only into gaps where counts are summed and the median
-        frame has 100 or more: an outage is not a zero. ``zero`` keeps them.
+        ``auto`` turns frames of zeros only into gaps where counts are summed and no other frame
+        comes near zero: an outage is not a zero. ``zero``, or a file that says so, keeps them.
 
     Returns
     -------
@@ -96,8 +107,12 @@ def open_history(
     UnreadableFile, MissingColumn, MissingCRS, InvalidTime, GridMismatch, NoObservations
         One sentence that says what to do.
     """
-    source = open_source(path, variable=variable, times=times, calendar_tz=calendar_tz)
-    box, notes = _with_crs(source, crs)
+    source = open_source(
+        path, variable=variable, crs=crs, select=select, times=times, time_from=time_from,
+        calendar_tz=calendar_tz,
+    )  # fmt: skip
+    needs_crs(source, crs)
+    stamps, box, notes = needs_times(source, Path(path)), source.box, list(source.notes)
     n = factor or (grid.factor if grid is not None else int(source.attrs.get("factor", 0)))
     if not n:
         raise InvalidParameter("Give the factor: fine cells per coarse cell, such as --factor 4.")
@@ -107,6 +122,7 @@ def open_history(
     nested = NestedGrid.from_fine(crop_box(box, *window), n)
     return _cube(
         source,
+        stamps,
         grid or nested,
         level="fine",
         window=window,
@@ -114,6 +130,7 @@ def open_history(
         aggregation=aggregation,
         calendar_tz=calendar_tz,
         freq=freq,
+        label=label,
         empty=empty,
         progress=progress,
     )
@@ -131,8 +148,11 @@ def open_cube(
     cols: Range | None = None,
     aggregation: str | None = None,
     calendar_tz: str | None = None,
+    select: Mapping[str, Any] | None = None,
     times: Any = None,
+    time_from: str | None = None,
     freq: str | None = None,
+    label: Label | None = None,
     empty: Empty = "auto",
     progress: Progress = silent,
 ) -> xr.Dataset:
@@ -152,8 +172,12 @@ def open_cube(
     UnreadableFile, MissingColumn, MissingCRS, InvalidTime, GridMismatch, NoObservations
         One sentence that says what to do.
     """
-    source = open_source(path, variable=variable, times=times, calendar_tz=calendar_tz)
-    box, notes = _with_crs(source, crs)
+    source = open_source(
+        path, variable=variable, crs=crs, select=select, times=times, time_from=time_from,
+        calendar_tz=calendar_tz,
+    )  # fmt: skip
+    needs_crs(source, crs)
+    stamps, box, notes = needs_times(source, Path(path)), source.box, list(source.notes)
     level: Level = "fine" if source.attrs.get("level") == "fine" else "coarse"
     n = factor or (grid.factor if grid is not None else int(source.attrs.get("factor", 1)))
     target = None if grid is None else grid.box(level)
@@ -162,6 +186,7 @@ def open_cube(
     nested = grid or (NestedGrid.from_fine(cut, n) if level == "fine" else NestedGrid(cut, n))
     return _cube(
         source,
+        stamps,
         nested,
         level=level,
         window=window,
@@ -169,25 +194,10 @@ def open_cube(
         aggregation=aggregation,
         calendar_tz=calendar_tz,
         freq=freq,
+        label=label,
         empty=empty,
         progress=progress,
     )
-
-
-def _with_crs(source: MapSource, crs: Any) -> tuple[GeoBox, list[str]]:
-    """Return the box with the CRS to use, and the notes so far."""
-    notes, found = list(source.notes), source.box.crs
-    if crs is None:
-        if found is None:
-            raise MissingCRS(
-                f"The file of {source.name!r} has no CRS; give it with --crs, for example "
-                "--crs EPSG:4326, or --crs none for local metres."
-            )
-        return source.box, notes
-    known = parse_crs(crs)
-    if found is not None and known != found:
-        notes.append(f"The CRS of the file, {str(found)[:40]}, is replaced by {crs}.")
-    return geobox(source.box.shape, tuple(source.box.affine)[:6], known), notes
 
 
 def _window(
@@ -205,7 +215,7 @@ def _window(
         return _aligned(box, target)
     if bounds is None:
         return rows or (0, int(box.shape[0])), cols or (0, int(box.shape[1]))
-    west, south, east, north = bounds
+    west, south, east, north = _turned(bounds, box)
     a, _, c, _, e, f = box.affine[:6]
     x, y = c + a * (np.arange(box.shape[1]) + 0.5), f + e * (np.arange(box.shape[0]) + 0.5)
     in_rows, in_cols = (
@@ -225,6 +235,7 @@ def _aligned(box: GeoBox, target: GeoBox) -> tuple[Range, Range]:
     a, _, c, _, e, f = box.affine[:6]
     ta, _, tc, _, te, tf = target.affine[:6]
     rows, cols = target.shape
+    tc = _turned((tc, 0, tc + ta * cols, 0), box)[0]
     offset = np.array([(tf - f) / e, (tc - c) / a])
     first = np.round(offset).astype(int)
     drift = max(abs(ta / a - 1) * cols, abs(te / e - 1) * rows, *np.abs(offset - first))
@@ -233,10 +244,23 @@ def _aligned(box: GeoBox, target: GeoBox) -> tuple[Range, Range]:
         raise GridMismatch(
             f"The cells of the file ({box.shape[0]} × {box.shape[1]} of {a:.6g} × {-e:.6g} from "
             f"{c:.6g}, {f:.6g}) do not hold the grid ({rows} × {cols} of {ta:.6g} × {-te:.6g} "
-            f"from {tc:.6g}, {tf:.6g}); resample the file to the grid first."
+            f"from {tc:.6g}, {tf:.6g}); warp the file to the grid first (gdalwarp -te -tr)."
         )
     row, col = int(first[0]), int(first[1])
     return (row, row + int(rows)), (col, col + int(cols))
+
+
+def _turned(bounds: Sequence[float], box: GeoBox) -> Sequence[float]:
+    """Return bounds in degrees turned by 360 to where the grid of the file has them."""
+    west, south, east, north = bounds
+    if box.crs is None or not box.crs.geographic:
+        return bounds
+    first = box.affine.c
+    last = first + box.affine.a * box.shape[1]
+    shifts = (0.0, 360.0, -360.0)
+    shared = [min(east + turn, last) - max(west + turn, first) for turn in shifts]
+    best = shifts[int(np.argmax(shared))]
+    return west + best, south, east + best, north
 
 
 def _trimmed(window: tuple[Range, Range], factor: int) -> tuple[Range, Range]:
@@ -248,6 +272,7 @@ def _trimmed(window: tuple[Range, Range], factor: int) -> tuple[Range, Range]:
 
 def _cube(
     source: MapSource,
+    stamps: NDArray[np.datetime64],
     grid: NestedGrid,
     *,
     level: Level,
@@ -256,21 +281,29 @@ def _cube(
     aggregation: str | None,
     calendar_tz: str | None,
     freq: str | None,
+    label: Label | None,
     empty: Empty,
     progress: Progress,
 ) -> xr.Dataset:
     tz = known_zone(calendar_tz or str(source.attrs.get("calendar_tz", "UTC")))
     how = aggregation or str(source.attrs.get("aggregation", "mean"))
-    order, step = _steps(source, tz, freq)
+    record = record_of(
+        stamps, tz=tz, freq=freq or source.attrs.get("freq"), label=label, starts=source.starts
+    )
+    order, numbers, step = record.order, record.numbers, record.step
+    notes.extend(record.notes)
     progress(0, 1, "reading maps")
     rows, cols = (slice(*part) for part in window)
     values = source.read(rows, cols)
     n_obs = None if source.read_n_obs is None else source.read_n_obs(rows, cols)
+    notes.extend(blank_codes(values, source.name))
     if not np.isfinite(values).any():
         raise NoObservations(f"All values of {source.name!r} are missing in the part read.")
+    empty = "zero" if source.attrs.get("empty") == "zero" else empty
     if how == "sum" and empty == "auto":
         notes.extend(_drop_outages(values, source.name))
-    numbers = step.number(source.times[order])
+    # a file of ours comes back as it was: what nobody declared is not written into it
+    declared = {"empty": empty} if empty != "auto" or "empty" in source.attrs else {}
     progress(1, 1, "reading maps")
     return make_cube(
         _spread(values[order], numbers, np.nan),
@@ -283,36 +316,14 @@ def _cube(
         calendar_tz=tz,
         n_obs=None if n_obs is None else _spread(n_obs[order], numbers, 0),
         value_attrs=source.value_attrs,
-        attrs={"notes": notes} if notes else {},
+        attrs={**declared, **({"notes": notes} if notes else {})},
     )
 
 
-def _steps(source: MapSource, tz: str, freq: str | None) -> tuple[NDArray[np.int64], TimeStep]:
-    """Return the order of the maps in time and their regular step."""
-    order = np.argsort(source.times, kind="stable")
-    times = source.times[order]
-    twice = np.flatnonzero(np.diff(times) == np.timedelta64(0))
-    if len(twice):
-        raise InvalidTime(f"Time {times[twice[0]]} occurs twice; keep one map for each time.")
-    if np.isnat(times).any():
-        raise InvalidTime("A map has no time; drop it or give times for all maps.")
-    freq = freq or source.attrs.get("freq")
-    if len(times) > 1:
-        return order, TimeStep.infer(times, tz=tz)
-    if freq is None:
-        raise InvalidTime(
-            f"The file has one map, at {times[0]}, so its step cannot be told; give it with --freq."
-        )
-    return order, TimeStep.through(times, freq, tz=tz)
-
-
 def _drop_outages(values: NDArray[np.float32], name: str) -> list[str]:
-    """Turn frames of zeros only into gaps, in place, where counts make that an outage."""
-    known = np.isfinite(values)
-    totals = np.where(known, values, 0).sum(axis=(1, 2), dtype=np.float64)
-    whole = bool(np.all(np.where(known, values, 0) % 1 == 0))
-    silent_frames = (totals == 0) & known.any(axis=(1, 2)) & ~(values < 0).any(axis=(1, 2))
-    if not whole or not silent_frames.any() or np.median(totals) < BUSY_TOTAL:
+    """Turn frames that are `outages` into gaps, in place, and say so."""
+    silent_frames = outages(values)
+    if not silent_frames.any():
         return []
     values[silent_frames] = np.nan
     return [

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .calendar import Calendar
+from .cube import kept_zeros
 from .errors import NoObservations
 from .features import Features
 from .scaling import propose_kind
@@ -81,9 +82,12 @@ class Lesson:
         """
         values, times = variable.values(history), history["time"].to_numpy()
         keep = times < variable.instant(until) if until else np.ones(len(times), bool)
-        record, outages = without_outages(
-            Record(times[keep], values[keep], variable.grid.factor, variable.aggregation)
+        record, outages = (
+            Record(times[keep], values[keep], variable.grid.factor, variable.aggregation),
+            0,
         )
+        if not kept_zeros(history):
+            record, outages = without_outages(record)
         if outages:
             log(f"{outages} maps are zero everywhere: outages, left out as gaps.")
         known = np.isfinite(record.fine)
@@ -93,6 +97,7 @@ class Lesson:
             )
         chosen = kind or propose_kind(record.fine, variable.aggregation)  # type: ignore[arg-type]
         variable.check_kind(chosen, record.fine[known])
+        variable.check_varied(record.fine[known])
         log(f"{variable.name}: aggregation {variable.aggregation}, kind {chosen}.")
         for sentence in _holes(record, known):
             log(sentence)

@@ -10,15 +10,15 @@ import numpy as np
 
 from . import __version__
 from .conditioning import consistency_of, split_points
-from .cube import fingerprint
+from .cube import as_cube, fingerprint
 from .device import torch_device
-from .errors import IncompatibleModel, NotFitted
+from .errors import IncompatibleModel, InvalidParameter, NotFitted
 from .features import Features
 from .memory import check_maps
 from .presets import Settings
 from .presets import preset as named_preset
 from .progress import Progress, silent
-from .variable import OfVariable, Variable
+from .variable import OfVariable, Record, Variable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +49,7 @@ class DiffRecon(OfVariable):
 
     Parameters
     ----------
-    preset : {"default", "paper", "tiny"}
+    preset : {"default", "paper", "literal", "tiny"}
         Named settings.
     settings : Settings, optional
         Own settings, in place of a preset.
@@ -143,12 +143,15 @@ class DiffRecon(OfVariable):
         from .fitting import Fitting
         from .lesson import Lesson
 
+        _check_members(self.settings)
+        history = as_cube(history)
         self.variable = Variable.of_history(history, aggregation)
         lesson = Lesson.of(
             history, self.variable, kind=kind, until=until, external=external, country=country,
             log=log,
         )  # fmt: skip
         self.kind, self.features = lesson.kind, lesson.features
+        self.variable = replace(self.variable, record=Record.of(lesson.record.coarse))
         fitting = Fitting(
             lesson, self.settings, seed=self.seed, max_minutes=max_minutes, clock=clock,
             progress=progress, log=log, device=torch_device(self.device),
@@ -175,6 +178,7 @@ class DiffRecon(OfVariable):
         external: Covariates | None = None,
         consistency: str | None = None,
         keep_draws: bool = False,
+        accept_units: bool = False,
         progress: Progress = silent,
         log: Callable[[str], None] = quiet,
     ) -> xr.Dataset:
@@ -187,7 +191,7 @@ class DiffRecon(OfVariable):
             a model of means also points binned with ``bin_points(..., level="fine")``: soft
             consistency then knows the fine cell in which each of them stands.
         samples : int
-            Draws of the ensemble; mean, spread and quantiles do not depend on it.
+            Draws to keep; mean, spread and quantiles do not depend on it.
         steps : int, optional
             Network calls per draw.
         seed : int
@@ -198,9 +202,12 @@ class DiffRecon(OfVariable):
             The features that the model was fitted with.
         consistency : {"hard", "soft", "off"}, optional
             Whether observed cells keep their value: "hard" for coarse cells and sums, "soft" for
-            means of points; "off" does not even make fine maps add up to the completed ones.
+            means of points; "off" completes as "hard" does, but leaves fine maps as refinement
+            makes them, whatever they add up to.
         keep_draws : bool
             Return the draws as ``<value>_draws``.
+        accept_units : bool
+            Map values as they are although they lie far outside what the model has learnt.
         progress, log : callable
             Told of every step, and of every decision in one sentence.
 
@@ -217,30 +224,33 @@ class DiffRecon(OfVariable):
         from .summary import summarise
 
         model = self._fitted()
-        observations, readings = split_points(observations, self.aggregation)
+        observations, readings = split_points(as_cube(observations), self.aggregation)
         self.variable.check_observations(observations)
+        self.variable.check_units(self.variable.values(observations), accept=accept_units, log=log)
         mode = consistency_of(observations, self.aggregation, consistency)
-        hard = mode == "hard"
+        hard = mode != "soft"
         model = replace(model, calibration=self._calibrations["hard" if hard else "soft"])
         given = self._observations(observations, external, readings if mode == "soft" else None)
         frames = self.variable.frames(given.times, times)
         if model.samples_its_mean and samples < 2:
             samples = DEFAULT_DRAWS
             log(f"This model has no mean of its own: mean and spread are of {samples} draws.")
+        if not model.samples_its_mean:
+            samples = kept_draws(samples, keep_draws, log)
         check_maps(
             len(frames), self.grid.fine_shape,
-            samples if keep_draws or model.samples_its_mean else 0,
+            samples,
         )  # fmt: skip
         series, belief = model.complete(
             model.series(given, hard=hard), given, hard=hard, progress=progress
         )
         draws = None
-        if samples and (keep_draws or model.samples_its_mean):
+        if samples:
             draws = model.collect(
                 series, belief, given.times, frames, range(samples), seed, steps=steps,
                 consistent=mode != "off", progress=progress,
             )  # fmt: skip
-        summary = summarise(model, series, belief, frames, draws)
+        summary = summarise(model, series, belief, frames, draws, consistent=mode != "off")
         return self._maps(
             summary, given, frames, draws if keep_draws else None, samples=samples, seed=seed,
             consistency=mode,
@@ -408,4 +418,34 @@ class DiffRecon(OfVariable):
         fine_count = repeat(count.astype(np.int32), self.grid.factor)
         return self.variable.maps(
             summary, given.times[frames], fine_count, draws=draws, attrs=attrs
+        )
+
+
+def kept_draws(samples: int, keep: bool, log: Callable[[str], None]) -> int:
+    """Return how many draws are made: as many as are kept.
+
+    Raises
+    ------
+    InvalidParameter
+        If draws shall be kept and there are none.
+    """
+    if keep and not samples:
+        raise InvalidParameter(
+            "keep_draws is set but samples is 0, so there is nothing to keep; give samples=32 or "
+            "leave keep_draws out."
+        )
+    if samples and not keep:
+        log(
+            f"The {samples} draws are not made: mean, spread and quantiles do not depend on them; "
+            "keep_draws=True returns them."
+        )
+    return samples if keep else 0
+
+
+def _check_members(settings: Settings) -> None:
+    """Refuse a diffusion whose residuals are those of networks that have seen the truth."""
+    if settings.members < 2 and settings.mean and settings.diffusion:
+        raise InvalidParameter(
+            f"members is {settings.members}, so diffusion would learn from residuals of networks "
+            "that have seen the same maps; give 2 or more members, or leave diffusion out."
         )

@@ -39,6 +39,10 @@ def whole_files(folder: str | Path) -> Iterator[Path]:
     ['a.txt']
     """
     folder = Path(folder)
+    if folder.parts[1:2] and folder.parts[1].startswith("vsi"):
+        raise InvalidParameter(
+            f"{folder} is a place of GDAL, not of the disk; give a real file or folder."
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         draft = tempfile.TemporaryDirectory(dir=folder, prefix=".partial-")

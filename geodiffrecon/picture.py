@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from .calendar import iso
+from .cube import as_cube
 from .errors import InvalidParameter, InvalidTime, MissingCRS, NoObservations
 from .grid import NestedGrid
 from .outputs import whole_files
@@ -107,6 +108,7 @@ def draw(
     NoObservations
         If a map to be drawn has no value.
     """
+    maps, truth = as_cube(maps), None if truth is None else as_cube(truth)
     steps = telling_steps(maps) if steps is None else steps
     check_known(maps, steps)
     titles = {"map": map_title, "truth": truth_title}
@@ -182,7 +184,7 @@ def telling_steps(maps: xr.Dataset) -> list[int]:
     NoObservations
         If no map has a value.
     """
-    values = main_values(maps)
+    values = main_values(as_cube(maps))
     known = np.flatnonzero(np.isfinite(values).any(axis=(1, 2)))
     if not len(known):
         raise NoObservations("Every value of the maps is missing, so there is nothing to draw.")

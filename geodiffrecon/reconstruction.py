@@ -157,11 +157,14 @@ class Reconstructor:
 
     @torch.no_grad()
     def means(
-        self, series: Series, belief: Belief, frames: NDArray[np.int64]
+        self, series: Series, belief: Belief, frames: NDArray[np.int64], *, consistent: bool = True
     ) -> tuple[Array, Predictive]:
-        """Return conditional mean (F, N I, N J) in raw units and the predictive distribution."""
+        """Return conditional mean (F, N I, N J) in raw units and the predictive distribution.
+
+        Means pool to the completed coarse ones if `consistent`.
+        """
         pieces = np.array_split(frames, max(1, -(-len(frames) // self._chunk(1))))
-        parts = [self._mean_part(series, belief, part) for part in pieces]
+        parts = [self._mean_part(series, belief, part, consistent) for part in pieces]
         raw, centre, spread = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
         if not isinstance(self.units, ShareUnits):
             return raw, GaussianPredictive(centre, spread, self.units.transform)
@@ -306,7 +309,9 @@ class Reconstructor:
         anomaly = np.where(fixed, observed, _numpy(mean))
         width = np.where(fixed, 0.0, _numpy(spread))
         z = self.prior.centre(observations.times) + self.prior.spread * anomaly
-        raw = self.prior.transform.mean(z, (self.prior.spread * width) ** 2)
+        # as draws are widened, so that the mean is theirs
+        doubt = self.calibration.coarse * width
+        raw = self.prior.transform.mean(z, (self.prior.spread * doubt) ** 2)
         raw = raw if self.kind == "real" else np.maximum(raw, 0.0)
         raw = np.where(fixed, observations.coarse, raw)
         kriged = _numpy(series.spread[0])
@@ -318,7 +323,7 @@ class Reconstructor:
         return Belief(anomaly, width, kriged, raw, fixed, sites)
 
     def _mean_part(
-        self, series: Series, belief: Belief, part: NDArray[np.int64]
+        self, series: Series, belief: Belief, part: NDArray[np.int64], consistent: bool
     ) -> tuple[Array, Array, Array]:
         case = self._fine_case(
             series, part, belief.raw[part], belief.mean[part], belief.spread[part]
@@ -330,14 +335,16 @@ class Reconstructor:
         if isinstance(self.units, ShareUnits):
             z = _numpy(series.centre)[part] + self.prior.spread * belief.mean[part]
             variance = repeat(self.prior.transform.variance(z, width**2), factor)
-            share = location / np.maximum(repeat(belief.raw[part], factor), 1e-9)
+            share = _numpy(case.belief)
             return location, location, np.sqrt(scale**2 + share**2 * variance)
         spread = np.sqrt(scale**2 + repeat(width, factor) ** 2)
         if belief.sites is not None:
             doubt = self.calibration.coarse * belief.spread[part]
             location, spread = belief.sites.condition(part, location, spread, scale, doubt)
         raw = self.units.transform.mean(location, spread**2)
-        return self._pooled(raw, _free(belief.raw[part], belief, part)), location, spread
+        if consistent:
+            raw = self._pooled(raw, _free(belief.raw[part], belief, part))
+        return raw, location, spread
 
     def _fine_case(
         self, series: Series, part: NDArray[np.int64], raw: Array, anomaly: Array, spread: Array

@@ -142,7 +142,7 @@ def _coarse_residual(truth: Tensor, mean: Tensor, spread: Tensor) -> Tensor:
 
 def _fine_residual(case: FineCase, fine: Tensor, units: FineUnits) -> Tensor:
     truth = units.encode(fine.nan_to_num())
-    return (truth - units.location(case)) / units.scale(case).clamp(min=1e-6)
+    return (truth - units.location(case)) / units.scale(case).clamp(min=1e-30)
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from .axes import parse_crs
+from .columns import missing_column
+from .cube import as_cube
+from .delimited import TextTable
 from .errors import InvalidParameter, MissingColumn, MissingCRS, UnreadableFile
 from .grid import NestedGrid, level_of
-from .points import NAMED_COLUMNS, _points_crs, missing_column
+from .points import plausible, points_crs
 from .stamps import utc_stamps
-from .tables import CSV_SUFFIXES, read_table
+from .tables import CSV_SUFFIXES, PAIRS, read_positions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -137,27 +139,22 @@ def read_places(
     if (x is None) != (y is None):
         raise InvalidParameter("Give both --x and --y, or neither.")
     pair = None if x is None or y is None else (x, y)
-    guesses = NAMED_COLUMNS if usual is None else (_lower(usual), *NAMED_COLUMNS)
-    table = read_table(path, columns=[], xy=pair, guesses=guesses)
+    guesses = PAIRS if usual is None else (_lower(usual), *PAIRS)
+    text = TextTable(path)
+    table = read_positions(text, columns=[], xy=pair, guesses=guesses)
     if crs is None and usual is not None and table.names and _lower(table.names) == _lower(usual):
         crs = usual_crs
-    known, notes = _points_crs(table, crs, path)
+    known, notes = points_crs(table, crs, path.name)
+    east, north, told = plausible(table.x, table.y, known)
     rows = pd.read_csv(
-        path, sep=_separator(path), dtype=str, keep_default_na=False, encoding="utf-8-sig"
-    )
-    return Places(rows, table.x, table.y, parse_crs(known), tuple(notes))
+        path, sep=text.separator, dtype=str, keep_default_na=False,
+        encoding="utf-8-sig" if text.encoding == "utf-8" else text.encoding,
+    )  # fmt: skip
+    return Places(rows, east, north, known, (*notes, *told))
 
 
 def _lower(pair: tuple[str, str]) -> tuple[str, str]:
     return pair[0].lower(), pair[1].lower()
-
-
-def _separator(path: Path) -> str:
-    import pyarrow as pa
-
-    with pa.input_stream(str(path), compression="detect") as stream:
-        head = stream.read(1 << 14).decode("utf-8", errors="replace").split("\n")[0]
-    return max(",;\t", key=head.count)
 
 
 def values_at(maps: xr.Dataset, places: Places) -> tuple[pd.DataFrame, int]:
@@ -184,6 +181,7 @@ def values_at(maps: xr.Dataset, places: Places) -> tuple[pd.DataFrame, int]:
     MissingCRS
         If only one of maps and rows has a CRS.
     """
+    maps = as_cube(maps)
     grid, level = NestedGrid.of(maps), level_of(maps)
     x, y = _in_grid(places, grid)
     row, col, inside = grid.cell_of(x, y, level=level)

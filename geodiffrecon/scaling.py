@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 import numpy as np
 
@@ -17,15 +18,23 @@ if TYPE_CHECKING:
 
 Kind = Literal["real", "positive", "count"]
 Aggregation = Literal["mean", "sum"]
+CONCENTRATION = re.compile(
+    r"\bpm_?\d|(?<![a-z])(no2|nox|o3|ozone|so2|nh3|h2s|benzene|black_?carbon)(?![a-z0-9])"
+    r"|^(co|no|bc)\b|[uµμmn]g\W*m\W*3|\bpp[bm]v?\b"
+)
 KINDS: tuple[str, ...] = get_args(Kind)
+SMALLEST = 1e-30  # variance; keeps the ratio of mean and spread finite
+FAR = 30.0  # spreads from zero beyond which the normal distribution is 0 or 1
+UNCUT = 6.0  # spreads above zero from which nothing is cut off
 
 
 @dataclass(frozen=True)
 class Transform:
     """Identity for real fields, square root for positive fields and counts.
 
-    The square root is inverted with exact moments: for ``z ~ N(m, v)`` the mean of ``z**2`` is
-    ``m**2 + v``. Maps are therefore conditional means in raw units, not squared medians.
+    The square root is inverted with exact moments: those of ``max(z, 0)**2`` for ``z ~ N(m, v)``,
+    which is what quantiles and draws are of. Maps are therefore conditional means in raw units,
+    not squared medians, also where much of the distribution is zero.
 
     Parameters
     ----------
@@ -34,8 +43,10 @@ class Transform:
 
     Examples
     --------
-    >>> float(Transform("positive").mean(np.float64(3.0), np.float64(0.5)))
-    9.5
+    >>> float(Transform("positive").mean(np.float64(3.0), np.float64(0.0)))
+    9.0
+    >>> float(Transform("positive").mean(np.float64(0.0), np.float64(1.0)))
+    0.5
     """
 
     kind: Kind
@@ -59,15 +70,69 @@ class Transform:
 
     def mean(self, mean: Array, variance: Array) -> Array:
         """Return the raw mean of a Gaussian of `mean` and `variance` in transformed space."""
-        return mean**2 + variance if self.root else mean
+        return censored_square(mean, variance)[0] if self.root else mean
 
     def variance(self, mean: Array, variance: Array) -> Array:
         """Return the raw variance of a Gaussian of `mean` and `variance`."""
-        return 2 * variance**2 + 4 * mean**2 * variance if self.root else variance
+        return censored_square(mean, variance)[1] if self.root else variance
 
-    def slope(self, raw: Array) -> Array:
-        """Return d z / d raw at `raw`, to carry small raw errors into transformed space."""
-        return 0.5 / (raw.clip(0.25) ** 0.5) if self.root else raw * 0 + 1
+    def relative(self, raw: Array) -> Array:
+        """Return ``raw * dz / draw``, to carry small relative errors into transformed space."""
+        return raw.clip(0) ** 0.5 / 2 if self.root else raw
+
+
+def censored_square(mean: Array, variance: Array) -> tuple[Array, Array]:
+    """Return mean and variance of ``max(z, 0)**2`` for ``z ~ N(mean, variance)``.
+
+    With ``u = mean / s`` the moments of the square and of its square are ``(m^2 + v) P + m s p``
+    and ``(m^4 + 6 m^2 v + 3 v^2) P + (m^3 s + 5 m v s) p``, where ``P`` and ``p`` are distribution
+    function and density of the standard normal at ``u``.
+
+    Examples
+    --------
+    >>> [round(float(part), 3) for part in censored_square(np.float64(0.0), np.float64(1.0))]
+    [0.5, 1.25]
+    """
+    spread = (variance + SMALLEST) ** 0.5
+    u = (mean / spread).clip(-FAR, FAR)
+    above, density = _normal(u)
+    square, product = mean**2, mean * spread * density
+    first = (square + variance) * above + product
+    fourth = (square**2 + 6 * square * variance + 3 * variance**2) * above
+    second = (fourth + (square + 5 * variance) * product - first**2).clip(0)
+    # far above zero nothing is cut off, and the difference of two large numbers loses digits
+    plain = 2 * variance**2 + 4 * square * variance
+    return first, _where(u > UNCUT, plain, second)
+
+
+def _normal(u: Array) -> tuple[Array, Array]:
+    """Return distribution function and density of the standard normal."""
+    import torch
+
+    if isinstance(u, np.ndarray | np.generic):
+        above = torch.special.ndtr(torch.as_tensor(u)).numpy()
+        return above, np.exp(-(u**2) / 2) / np.sqrt(2 * np.pi)
+    return torch.special.ndtr(u), torch.exp(-(u**2) / 2) / (2 * torch.pi) ** 0.5
+
+
+def _where(chosen: Any, first: Array, second: Array) -> Array:
+    if isinstance(first, np.ndarray | np.generic):
+        return np.where(chosen, first, second)
+    import torch
+
+    return torch.where(chosen, first, second)
+
+
+def is_concentration(name: str, units: str = "") -> bool:
+    """Tell by its name or unit whether a variable is a concentration in air, never below zero.
+
+    Examples
+    --------
+    >>> is_concentration("PM2.5 (ug/m3)"), is_concentration("temperature", "degC")
+    (True, False)
+    """
+    text = f"{name} {units}".lower()
+    return bool(CONCENTRATION.search(text))
 
 
 def propose_kind(values: NDArray[np.floating], aggregation: Aggregation) -> Kind:

@@ -89,13 +89,13 @@ class TimeStep:
         candidates = [_infer_fixed(stamps, shortest)] if shortest < DAY_NS else []
         if shortest >= SHORTEST_LOCAL_DAY_NS:
             local = [_infer_local(times, zone) for zone in dict.fromkeys((known_zone(tz), "UTC"))]
-            candidates = [*local, *candidates]
+            candidates = [*local, _infer_fixed(stamps, shortest)]
         for step in candidates:
             if step is not None:
                 return step
         raise InvalidTime(
             f"Times are not on a regular step: the shortest is {pd.Timedelta(shortest)} and the "
-            f"longest {pd.Timedelta(int(lengths.max()))}; resample them to one step first."
+            f"longest {pd.Timedelta(int(lengths.max()))}; give the step with --freq."
         )
 
     @classmethod
@@ -205,21 +205,16 @@ def _from_offset(offset: Any, freq: str, tz: str) -> TimeStep:
         anchor = (first_day - EPOCH_WEEKDAY) % 7 * DAY_NS
         return TimeStep("day", 7 * offset.n, anchor, f"{offset.n}{offset.rule_code}", tz)
     if isinstance(offset, pd.tseries.offsets.Tick):
-        return _from_length(int(pd.Timedelta(offset).value), freq, tz)
+        return _from_length(int(pd.Timedelta(offset).value), tz)
     months = _months(offset)
     if months is None:
         raise _unknown_frequency(freq)
     return TimeStep("month", *months, freq if freq[0].isdigit() else f"1{freq}", tz)
 
 
-def _from_length(length_ns: int, freq: str, tz: str) -> TimeStep:
+def _from_length(length_ns: int, tz: str) -> TimeStep:
     if length_ns % DAY_NS == 0:
         return TimeStep("day", length_ns // DAY_NS, 0, f"{length_ns // DAY_NS}D", tz)
-    if length_ns > DAY_NS:
-        raise InvalidParameter(
-            f"Frequency {freq!r} is longer than a day but not a whole number of days; "
-            "use a frequency such as 6h, 1D or MS."
-        )
     return TimeStep("fixed", length_ns, 0, _fixed_freq(length_ns), tz)
 
 

@@ -68,10 +68,15 @@ def summarise(
     belief: Belief,
     frames: NDArray[np.int64],
     draws: Array | None,
+    *,
+    consistent: bool = True,
 ) -> Summary:
-    """Return the statistics of `frames`: of the predictive distribution where there is one."""
+    """Return the statistics of `frames`: of the predictive distribution where there is one.
+
+    Means pool to the completed coarse ones if `consistent`.
+    """
     if model.samples_its_mean:
         assert draws is not None
         return Summary.of_draws(draws)
-    raw, predictive = model.means(series, belief, frames)
+    raw, predictive = model.means(series, belief, frames, consistent=consistent)
     return Summary.of_predictive(raw, predictive, model.calibration)

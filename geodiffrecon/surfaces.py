@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .calendar import iso
-from .cube import aggregate
+from .cube import aggregate, as_cube
 from .errors import GridMismatch, InvalidParameter, NoObservations
 from .grid import NestedGrid
 from .metrics import mae
@@ -185,6 +185,7 @@ def draw_surfaces(
     NoObservations
         If a map to be drawn has no value.
     """
+    maps, truth = as_cube(maps), None if truth is None else as_cube(truth)
     steps = telling_steps(maps) if steps is None else steps
     check_known(maps, steps)
     name, values = str(maps.attrs["value"]), main_values(maps)
@@ -246,6 +247,7 @@ def hide_and_reconstruct(
     NoObservations
         If no complete frame is left after training, or the one asked for has gaps.
     """
+    history = as_cube(history)
     if history.attrs.get("level") != "fine":
         raise GridMismatch(
             "Figure 10 needs a fine-level cube; read it with open_history(path, factor=N)."

@@ -9,6 +9,7 @@ import numpy as np
 
 from .assembly import Observations
 from .calendar import iso
+from .cube import kept_zeros
 from .errors import NoObservations
 from .windows import Record, observation_mask, without_outages
 
@@ -75,9 +76,9 @@ class Task:
         begin = max(0, int(chosen[0]) - before)
         part = history.isel(time=slice(begin, int(chosen[-1]) + 1))
         stamps, values = part["time"].to_numpy(), variable.values(part)
-        record, _ = without_outages(
-            Record(stamps, values, variable.grid.factor, variable.aggregation)
-        )
+        record = Record(stamps, values, variable.grid.factor, variable.aggregation)
+        if not kept_zeros(history):
+            record, _ = without_outages(record)
         context = [calendar.context(record.times), features.context(external, record.times)]
         frames = chosen - begin
         frames = frames[record.complete[frames]]

@@ -190,7 +190,7 @@ def completion_loss(
     target = centre + scale * truth
     variance = transform.variance(before_z, before_spread**2)
     typical = (open_cells * variance).sum() / open_cells.sum().clamp(min=1)
-    weight = open_cells / ((variance + 1e-3 * typical) * typical).clamp(min=1e-12).sqrt()
+    weight = open_cells / ((variance + 1e-3 * typical) * typical).clamp(min=1e-36).sqrt()
     raw_truth = transform.inverse(target)
     error = weight * (transform.mean(z, spread.detach() ** 2) - raw_truth) ** 2 / 2
     standard = (truth - after.mean.detach()) / after.spread.clamp(min=1e-4)

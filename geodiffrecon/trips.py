@@ -23,8 +23,8 @@ from .errors import (
     NoObservations,
     UnreadableFile,
 )
+from .files.netcdf import damaged
 from .progress import silent
-from .sources import damaged
 from .stamps import utc_stamp, utc_stamps
 from .steps import TimeStep
 

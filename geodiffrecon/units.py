@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from .scaling import Transform
     from .series import FineCase, Window
 
-POISSON_FLOOR = 0.1  # variance of a cell that expects nothing
+POISSON_FLOOR = 0.1  # variance of a cell that expects nothing, in squared grains
+EMPTY = 1e-7  # of the typical value: what a cell is expected to hold at least
 MAX_LOG_SPREAD = 1.5
 FINE_MAPS = 2  # channels of FineCase.fine_maps
 
@@ -92,6 +93,8 @@ class ShareUnits:
         Variance about the expectation, in units of the binomial one.
     level : float
         Typical raw value, to scale conditions.
+    grain : float
+        Size of what sums are made of: 1 for counts.
     """
 
     factor: int
@@ -99,6 +102,7 @@ class ShareUnits:
     slots: int
     dispersion: float
     level: float
+    grain: float = 1.0
     out_channels: int = 1
 
     def to(self, device: torch.device) -> ShareUnits:
@@ -126,7 +130,7 @@ class ShareUnits:
     def scale(self, case: FineCase) -> Tensor:
         """Return the over-dispersed binomial spread."""
         variance = self.location(case) * (1 - case.belief) * self.dispersion
-        return (variance.clamp(min=0) + POISSON_FLOOR).sqrt()
+        return (variance.clamp(min=0) + POISSON_FLOOR * self.grain**2).sqrt()
 
     def encode(self, fine: Tensor) -> Tensor:
         """Return `fine` as it is."""
@@ -138,7 +142,8 @@ class ShareUnits:
 
     def loss(self, case: FineCase, before: FineCase, fine: Tensor) -> Tensor:
         """Return the Poisson deviance part that depends on the belief, per unit of total."""
-        location = self.location(case).clamp(min=1e-6)
+        location, fine = self.location(case) / self.level, fine / self.level
+        location = location.clamp(min=EMPTY)
         return (location - fine * location.log()).sum() / fine.sum().clamp(min=1.0)
 
     def stated(self, case: FineCase, belief: Tensor, doubt: Tensor | None = None) -> FineCase:

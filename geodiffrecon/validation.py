@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .calendar import iso
+from .cube import as_cube
 from .errors import GridMismatch, InvalidParameter
 from .forecast import of_layers
 from .grid import NestedGrid
@@ -86,7 +87,7 @@ def evaluate(
     InvalidParameter
         If frames are in the model's training and `in_sample` is not set.
     """
-    task = _task(model, history, start, end, in_sample, external)
+    task = _task(model, as_cube(history), start, end, in_sample, external)
     log(
         f"{len(task.frames)} maps from {iso(task.record.times[task.frames[0]])}, {masks} masks, "
         f"{pattern} {missing:.0%} missing."
@@ -108,7 +109,8 @@ def evaluate(
     first, last = (iso(task.record.times[task.frames[i]]) for i in (0, -1))
     return {
         "rows": rows, "frames": len(task.frames), "first": first, "last": last,
-        "masks": masks, "samples": samples, "seed": seed, "in_sample": in_sample, **model.info(),
+        "masks": masks, "samples": samples, "in_sample": in_sample,
+        **model.info(), "seed": seed, "model_seed": model.seed,
     }  # fmt: skip
 
 

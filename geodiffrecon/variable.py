@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,10 +15,70 @@ from .stamps import utc_stamp
 from .steps import TimeStep
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import xarray as xr
     from numpy.typing import NDArray
 
     from .summary import Summary
+
+LARGEST = 1e15  # its square, summed over a record, still fits single precision
+FACTOR = 50.0  # between medians, that no episode makes
+WIDTHS = 2.0  # of the record, beyond its ends
+NOISE = 0.2  # share below zero up to which a field may be one of noise about zero
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the values of a record were like.
+
+    Parameters
+    ----------
+    low, middle, high : float
+        Quantiles of 0.1, 50 and 99.9 %; of a field that is never below zero those above zero.
+    signed : bool
+        Whether values below zero are among them, not only as noise.
+    """
+
+    low: float
+    middle: float
+    high: float
+    signed: bool
+
+    @classmethod
+    def of(cls, values: NDArray[np.floating]) -> Record | None:
+        """Return the record of values (NaN = missing); None without any but zero."""
+        signed, known = _told(values)
+        if not len(known):
+            return None
+        low, middle, high = (float(q) for q in np.quantile(known, (0.001, 0.5, 0.999)))
+        return cls(low, middle, high, signed)
+
+    def is_far(self, values: NDArray[np.floating]) -> float | None:
+        """Return the middle of `values` if they cannot be in the same unit.
+
+        A day ten times as high as usual is one to be mapped, so that it takes a factor of fifty
+        or, where both signs are usual, twice the width of the whole record beyond its ends.
+        """
+        known = _told(values)[1] if not self.signed else values[np.isfinite(values)]
+        if not len(known):
+            return None
+        middle = float(np.median(known))
+        if self.low <= middle <= self.high:
+            return None
+        if not self.signed and self.low > self.high / 2:  # far from zero, as kelvin
+            return None if abs(middle - self.middle) < WIDTHS * (self.high - self.low) else middle
+        if self.signed:
+            wide = WIDTHS * (self.high - self.low)
+            return None if self.low - wide <= middle <= self.high + wide else middle
+        return middle if not 1 / FACTOR < middle / self.middle < FACTOR else None
+
+
+def _told(values: NDArray[np.floating]) -> tuple[bool, NDArray[np.floating]]:
+    """Return whether values have both signs, and those that tell their unit."""
+    known = values[np.isfinite(values)]
+    signed = bool(len(known)) and float((known < 0).mean()) > NOISE
+    return signed, known if signed else known[known > 0]
 
 
 @dataclass(frozen=True)
@@ -37,6 +97,8 @@ class Variable:
         How fine values make a coarse one.
     attrs : dict of str
         ``units`` and ``long_name`` where known.
+    record : Record, optional
+        What the values of its training were like.
     """
 
     name: str
@@ -45,6 +107,7 @@ class Variable:
     calendar_tz: str
     aggregation: str
     attrs: dict[str, str]
+    record: Record | None = None
 
     @classmethod
     def of_history(cls, history: xr.Dataset, aggregation: str | None) -> Variable:
@@ -73,12 +136,15 @@ class Variable:
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> Variable:
         """Rebuild a variable from its JSON form."""
-        return cls(**{**stored, "grid": NestedGrid.from_dict(stored["grid"])})
+        record = stored.get("record")
+        known = None if record is None else Record(**record)
+        return cls(**{**stored, "grid": NestedGrid.from_dict(stored["grid"]), "record": known})
 
     def to_dict(self) -> dict[str, Any]:
         """Return the variable as JSON types."""
         plain = {key: getattr(self, key) for key in self.__dataclass_fields__}
-        return {**plain, "grid": self.grid.to_dict()}
+        known = None if self.record is None else asdict(self.record)
+        return {**plain, "grid": self.grid.to_dict(), "record": known}
 
     @property
     def step(self) -> TimeStep:
@@ -118,6 +184,52 @@ class Variable:
                 f"Sums of real values (down to {low:g}) have no shares; use aggregation mean, or "
                 "kind positive where nothing is below zero."
             )
+
+    @staticmethod
+    def check_varied(known: NDArray[np.floating]) -> None:
+        """Refuse `known` values (n,) of a record that nothing can be learnt from.
+
+        Raises
+        ------
+        InvalidParameter
+            If they are all equal, or larger than arithmetic in single precision takes.
+        """
+        low, high = float(known.min()), float(known.max())
+        if max(-low, high) > LARGEST:
+            raise InvalidParameter(
+                f"Values reach {max(low, high, key=abs):g} before the end of training, beyond the "
+                f"{LARGEST:g} that a model can learn from; if that is a code of missing values, "
+                "declare it, else give the values in a larger unit."
+            )
+        if low == high:
+            raise InvalidParameter(
+                f"All {known.size} values before the end of training are {low:g}, and a model "
+                "learns from what varies; check the value column or variable."
+            )
+
+    def check_units(
+        self, values: NDArray[np.floating], *, accept: bool, log: Callable[[str], None]
+    ) -> None:
+        """Refuse values that seem to be in other units than those learnt, or only say it.
+
+        Raises
+        ------
+        InvalidParameter
+            If their median lies far outside the record, unless `accept` says that it may.
+        """
+        record = self.record
+        middle = None if record is None else record.is_far(values)
+        if record is None or middle is None:
+            return
+        said = (
+            f"The median of the values of {self.name} is {middle:.4g}, but the model has learnt "
+            f"values of {record.low:.4g} to {record.high:.4g} (median {record.middle:.4g})"
+        )
+        if not accept:
+            raise InvalidParameter(
+                f"{said}; convert them if their unit is another, or say --accept-units."
+            )
+        log(f"{said}; they are accepted as they are.")
 
     def check_observations(self, observations: xr.Dataset) -> None:
         """Refuse a cube of another level, grid or step.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from .calendar import iso
+from .cube import outages
 from .errors import InvalidParameter, NoObservations
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ USABLE = 0.2  # share of coarse cells, of those ever known, that makes a map usa
 KNOWN_CELLS = 0.5  # share of its fine cells that makes a coarse mean known
 KNOWN_TOTAL = 0.8  # share of its usual total that makes a coarse sum known
 HALF_MONTHS = 24  # in a year
-OUTAGE_TOTAL = 20.0  # a map whose usual total is above this is never all zero by chance
 
 
 @dataclass(frozen=True)
@@ -66,20 +66,13 @@ class Record:
 
 
 def without_outages(record: Record) -> tuple[Record, int]:
-    """Return the record with impossible all-zero frames made gaps, and how many there were.
-
-    A step in which every cell of a busy map is zero is a failure of the recorder, not a zero.
-    """
-    totals = np.nansum(np.abs(record.fine), axis=(1, 2))
-    known = np.isfinite(record.fine).mean(axis=(1, 2))
-    some = known > 0
-    usual = float(np.median(totals[some] / known[some])) if some.any() else 0.0
-    outages = some & (totals == 0) & (usual * known > OUTAGE_TOTAL)
-    if record.aggregation != "sum" or not outages.any():
+    """Return the record with maps that are `cube.outages` made gaps, and how many there were."""
+    gone = outages(record.fine) if record.aggregation == "sum" else np.zeros(0, bool)
+    if not gone.any():
         return record, 0
     fine = record.fine.copy()
-    fine[outages] = np.nan
-    return Record(record.times, fine, record.factor, record.aggregation), int(outages.sum())
+    fine[gone] = np.nan
+    return Record(record.times, fine, record.factor, record.aggregation), int(gone.sum())
 
 
 def to_blocks(fine: NDArray[Any], factor: int) -> NDArray[Any]:

@@ -13,6 +13,7 @@ from .. import __version__
 from ..progress import PROTOCOL
 from .comparing import compare_command
 from .gridding import bin_points_command
+from .interpolating import map_command
 from .looking import demo_command, doctor_command, info_command
 from .mapping import reconstruct_command
 from .modelling import fit_command
@@ -54,6 +55,7 @@ def _common(
 ) -> None: ...
 
 
+app.command("map")(map_command)
 app.command("demo")(demo_command)
 app.command("bin")(bin_points_command)
 app.command("fit")(fit_command)

@@ -10,6 +10,7 @@ import typer
 from ..errors import InvalidParameter
 from . import options as opt
 from .inputs import external_features, refuse_model, refuse_points
+from .reading import Reading, reads_maps
 from .running import session
 
 if TYPE_CHECKING:
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 EVERYDAY = "default,prior,share,climatology,kriging,idw,bilinear,nearest"
 
 
+@reads_maps
 def compare_command(
+    *,
+    maps: Reading,
     history: Annotated[Path, typer.Argument(help="NetCDF or multi-band GeoTIFF of fine maps.")],
     json_file: Annotated[Path, opt.option("Write the scores.", "--json", show="FILE")],
     factor: Annotated[int | None, opt.option("Fine cells per coarse cell.", "--factor")] = None,
@@ -87,7 +91,7 @@ def compare_command(
             cube = open_history(
                 history, variable=variable, factor=factor, crs=crs, bounds=bounds, rows=rows,
                 cols=cols, trim=trim, aggregation=pooling, calendar_tz=calendar_tz,
-                progress=run.progress,
+                progress=run.progress, **maps.request(),
             )  # fmt: skip
             features = external_features(external, str(cube.attrs["calendar_tz"]), run.log)
         for note in cube.attrs.get("notes", []):

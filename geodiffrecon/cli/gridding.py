@@ -6,14 +6,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..errors import InvalidParameter
+from ..rows import RowChoice
 from . import options as opt
+from .choosing import marks, reads_rows
+from .inputs import coverage_of
 from .running import session
 
 if TYPE_CHECKING:
     from ..grid import NestedGrid
 
 
+@reads_rows
 def bin_points_command(
+    *,
+    choice: RowChoice,
     points: Annotated[Path, typer.Argument(help="CSV, Parquet, GeoPackage, Shapefile, GeoJSON.")],
     out: Annotated[Path, opt.option("NetCDF file, or folder of GeoTIFFs of both levels.", "--out")],
     freq: Annotated[str, opt.option("Time step, such as 30min, 1h, 1D.", "--freq", show="F")],
@@ -30,12 +37,15 @@ def bin_points_command(
         opt.PointPooling, opt.option("What a cell holds.", "--agg")
     ] = opt.PointPooling.MEAN,
     empty: opt.EmptyCells = opt.Empty.AUTO,
-    time: Annotated[str, opt.option("Time column.", "--time", show="COL")] = "time",
+    time: Annotated[
+        str, opt.option("Time column.", "--time", "--time-column", show="COL")
+    ] = "time",
     tz: opt.Tz = None,
     label: Annotated[
         opt.Label, opt.option("Which end of an interval stamps mark.", "--label")
     ] = opt.Label.START,
     calendar_tz: opt.CalendarTz = None,
+    coverage: opt.Coverage = None,
     x: opt.X = None,
     y: opt.Y = None,
     crs: opt.PointsCrs = None,
@@ -46,19 +56,24 @@ def bin_points_command(
     with session(progress) as run:
         from ..binning import bin_points
         from ..points import read_points
+        from ..zones import remarks
 
         _check_request(out, value, agg)
         column = None if agg == "count" else value
-        table = read_points(points, value=column, time=time, tz=tz, x=x, y=y, crs=crs)
+        table = read_points(
+            points, value=column, time=time, tz=tz, x=x, y=y, crs=crs,
+            **vars(choice),
+        )  # fmt: skip
         grid = grid_of(table.crs, bounds, shape, resolution, like, factor, grid_crs)
         both = level is None and not _is_netcdf(out)
         _check_levels(both, grid.factor)
         finest = opt.Level.FINE if both else level or opt.Level.COARSE
         cube = bin_points(
             table, grid, freq=freq, agg=agg.value, level=finest.value, empty=empty.value,
-            label=label.value, calendar_tz=calendar_tz or "UTC", progress=run.progress,
+            label=marks(label, "start"), calendar_tz=calendar_tz,
+            progress=run.progress, **coverage_of(coverage),  # type: ignore[arg-type]
         )  # fmt: skip
-        for note in table.notes:
+        for note in [*cube.attrs.get("notes", []), *remarks(calendar_tz or "UTC")]:
             run.log(note)
         outputs, told = _written(cube, out, both, run.progress)
         run.finish({"outputs": outputs, **tally(cube)}, [_where(cube), told])
@@ -120,7 +135,7 @@ def _check_levels(both: bool, factor: int) -> None:
 
 
 def _is_netcdf(out: Path) -> bool:
-    from ..grid import NETCDF_SUFFIXES
+    from ..files.netcdf import NETCDF_SUFFIXES
 
     return out.suffix.lower() in NETCDF_SUFFIXES
 
@@ -135,7 +150,6 @@ def grid_of(
     grid_crs: str | None,
 ) -> "NestedGrid":
     """Return the grid of the options; without `grid_crs` it is in the CRS of the points."""
-    from ..errors import InvalidParameter
     from ..grid import NestedGrid
 
     if (like is None) == (bounds is None):

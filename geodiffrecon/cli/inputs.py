@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidParameter, MissingColumn, MissingCRS
+from ..rows import RowChoice
+from .reading import Reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -18,8 +20,8 @@ if TYPE_CHECKING:
     from ..progress import Progress
 
 POINT_SUFFIXES = {
-    ".csv", ".tsv", ".txt", ".parquet", ".geoparquet", ".pq",
-    ".gpkg", ".shp", ".geojson", ".json", ".fgb",
+    ".csv", ".tsv", ".txt", ".dat", ".parquet", ".geoparquet", ".pq", ".gpkg", ".shp", ".dbf",
+    ".geojson", ".geojsonl", ".json", ".fgb", ".gpx", ".gml", ".kml", ".sqlite", ".zip",
 }  # fmt: skip
 
 
@@ -35,6 +37,12 @@ class PointOptions:
         The model's aggregation by default.
     empty : {"auto", "zero", "missing"}
         As in `bin_points`.
+    maps : Reading
+        How gridded observations are read.
+    choice : RowChoice
+        Which rows are read.
+    label, coverage
+        As in `bin_points`.
     """
 
     value: str | None = None
@@ -45,6 +53,10 @@ class PointOptions:
     crs: str | None = None
     agg: str | None = None
     empty: str = "auto"
+    maps: Reading = field(default_factory=Reading)
+    choice: RowChoice = field(default_factory=RowChoice)
+    label: str = "start"
+    coverage: float | None = None
 
 
 def holds_points(path: Path) -> bool:
@@ -163,6 +175,11 @@ def external_features(
     return Covariates(names, chosen["per_time"], chosen["per_cell"])
 
 
+def coverage_of(share: float | None) -> dict[str, float]:
+    """Return the coverage as a parameter, unless it is the usual one."""
+    return {} if share is None else {"coverage": share}
+
+
 def _from_points(
     path: Path, model: DiffRecon, wanted: PointOptions, progress: Progress
 ) -> xr.Dataset:
@@ -172,7 +189,7 @@ def _from_points(
     agg = wanted.agg or model.aggregation
     table = read_points(
         path, value=None if agg == "count" else wanted.value or model.value, time=wanted.time,
-        tz=wanted.tz, x=wanted.x, y=wanted.y, crs=wanted.crs,
+        tz=wanted.tz, x=wanted.x, y=wanted.y, crs=wanted.crs, **vars(wanted.choice),
     )  # fmt: skip
     if table.value is not None:
         table = replace(table, value_name=model.value)
@@ -180,6 +197,7 @@ def _from_points(
     cube = bin_points(
         table, model.grid, freq=model.freq, agg=agg, empty=wanted.empty,  # type: ignore[arg-type]
         level="fine" if means else "coarse", calendar_tz=model.calendar_tz, progress=progress,
+        label=wanted.label, **coverage_of(wanted.coverage),  # type: ignore[arg-type]
     )  # fmt: skip
     return _named(cube, model.value)
 
@@ -193,8 +211,9 @@ def _from_maps(
     def opener(crs: str | None) -> xr.Dataset:
         def read(variable: str | None) -> xr.Dataset:
             return open_cube(
-                path, variable=variable, grid=model.grid, crs=crs, freq=model.freq,
+                path, variable=variable, grid=model.grid, crs=crs,
                 aggregation=model.aggregation, calendar_tz=model.calendar_tz, progress=progress,
+                **wanted.maps.request(freq=model.freq),
             )  # fmt: skip
 
         try:

@@ -8,6 +8,7 @@ import typer
 
 from . import options as opt
 from .inputs import holds_points
+from .reading import Reading, reads_maps
 from .running import session
 
 if TYPE_CHECKING:
@@ -35,13 +36,18 @@ def demo_command(
         run.finish(payload, _demo_lines(made, out))
 
 
+@reads_maps
 def info_command(
+    *,
+    maps: Reading,
     path: Annotated[Path, typer.Argument(help="Model directory, cube, maps or points.")],
+    variable: opt.Variable = None,
+    crs: opt.FileCrs = None,
     progress: opt.Progress = opt.Form.TERMINAL,
 ) -> None:
     """Say what is in a model, cube, raster or points file."""
     with session(progress) as run:
-        found = _description(path)
+        found = _description(path, variable, crs, maps)
         width = max(map(len, found)) + 2
         lines = []
         for key, value in found.items():
@@ -83,7 +89,9 @@ def _demo_lines(made: "Demo", out: Path) -> list[str]:
     ]
 
 
-def _description(path: Path) -> dict[str, Any]:
+def _description(
+    path: Path, variable: str | None, crs: str | None, maps: Reading
+) -> dict[str, Any]:
     from ..errors import UnreadableFile
 
     if not path.exists():
@@ -92,48 +100,52 @@ def _description(path: Path) -> dict[str, Any]:
         from ..loading import load
 
         return load(path, device="cpu").info()
-    return _points(path) if holds_points(path) else _maps(path)
+    return _points(path) if holds_points(path) else _maps(path, variable, crs, maps)
 
 
-def _maps(path: Path) -> dict[str, Any]:
-    from ..sources import open_source
+def _maps(path: Path, variable: str | None, crs: str | None, maps: Reading) -> dict[str, Any]:
+    """Describe a raster or NetCDF file: all that it says, then what it is as maps, or why not."""
+    from ..calendar import iso
+    from ..errors import GeoDiffReconError
+    from ..files.description import describe
+    from ..files.sources import open_source
 
-    first, variables = _netcdf_variables(path)
-    source = open_source(path, variable=first)
+    found, first = describe(path, variable)
+    try:
+        source = open_source(path, variable=first, crs=crs, **maps.opening())
+    except GeoDiffReconError as error:
+        if len(found) < 3:
+            raise
+        return {**found, "as_maps": str(error)}
     rows, cols = source.box.shape
     west, south, east, north = source.box.boundingbox.bbox
-    from ..calendar import iso
-
-    times = source.times
-    found: dict[str, Any] = {
-        "file": str(path),
+    found |= {
         "grid": f"{rows} × {cols} cells in ({west:.6g}, {south:.6g}, {east:.6g}, {north:.6g})",
+        "cell": f"{source.box.affine.a:.6g} × {-source.box.affine.e:.6g}",
         "crs": "none" if source.box.crs is None else str(source.box.crs)[:60],
-        "times": f"{len(times)} from {iso(times.min())} to {iso(times.max())}",
-        **variables,
+        "times": _times(source.count, source.times, iso),
     }
     found |= {str(key): str(value) for key, value in source.attrs.items() if key != "notes"}
-    return {**found, "notes": list(source.notes)}
+    return {**found, "notes": list(source.notes), "next": _next(path, source)}
 
 
-def _netcdf_variables(path: Path) -> tuple[str | None, dict[str, list[str]]]:
-    """Return a map variable to look at, unless the file names one, and a line on each variable."""
-    from ..grid import NETCDF_SUFFIXES
-    from ..sources import open_netcdf
-
-    if path.suffix.lower() not in NETCDF_SUFFIXES:
-        return None, {}
-    with open_netcdf(path) as dataset:
-        maps = [str(name) for name, array in dataset.data_vars.items() if array.ndim >= 3]
-        lines = [_variable(dataset[name]) for name in dataset.data_vars]
-        first = maps[0] if maps and "value" not in dataset.attrs else None
-    return first, {"variables": lines}
+def _times(count: int, times: Any, iso: Any) -> str:
+    if times is None:
+        return "no time" if count == 1 else f"no time; {count} bands"
+    return f"{len(times)} from {iso(times.min())} to {iso(times.max())}"
 
 
-def _variable(array: Any) -> str:
-    units = array.attrs.get("units", "")
-    shape = " × ".join(f"{dim} {size}" for dim, size in array.sizes.items())
-    return f"{array.name} ({shape}){f', {units}' if units else ''}"
+def _next(path: Path, source: Any) -> str:
+    """Return the command that comes next, with what it still has to be told."""
+    crs = " --crs EPSG:CODE" if source.box.crs is None else ""
+    if source.times is None:
+        one = " --select band=1" if source.count > 1 else ""
+        return f"geodiffrecon plot {path.name}{crs}{one} --times DATE --freq 1D"
+    if source.count == 1:
+        return f"geodiffrecon plot {path.name}{crs} --freq 1D"
+    if source.attrs.get("level") == "coarse":
+        return f"geodiffrecon reconstruct {path.name} --model MODEL --out DIR"
+    return f"geodiffrecon fit {path.name}{crs} --model MODEL --factor N --aggregation mean"
 
 
 def _points(path: Path) -> dict[str, Any]:

@@ -10,8 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import InvalidParameter
+from ..rows import RowChoice
 from . import options as opt
-from .inputs import PointOptions, external_features, open_observations, refuse_options
+from .choosing import marks, reads_rows
+from .inputs import (
+    PointOptions,
+    external_features,
+    holds_points,
+    open_observations,
+    refuse_options,
+)
+from .reading import Reading, reads_maps
 from .running import Session, session
 
 if TYPE_CHECKING:
@@ -22,12 +31,18 @@ if TYPE_CHECKING:
     from .station_maps import Order
 
 FORMATS = ("geotiff", "netcdf")
+ZONE_DRAWS = 300  # that the means of polygons are made of
 MOST_RANGED = 1_000_000  # values that a legend's range is taken from
 ONLY_STATIONS = "only for models of stations; leave it out, or fit a model to stations"
 ONLY_GRIDS = "only for models of fine maps, but this one is of stations; leave it out"
 
 
+@reads_maps
+@reads_rows
 def reconstruct_command(
+    *,
+    maps: Reading,
+    choice: RowChoice,
     obs: Annotated[Path, typer.Argument(help="Points, a coarse cube or a raster with holes.")],
     model: opt.Model,
     out: Annotated[Path, opt.option("Folder of the maps.", "--out", show="DIR")],
@@ -56,16 +71,22 @@ def reconstruct_command(
         list[float] | None,
         opt.option("Probability above it; may be repeated.", "--exceed", show="LIMIT"),
     ] = None,
+    zones: opt.Zones = None,
+    weights: opt.Weights = None,
     state: Annotated[
         Path | None, opt.option("What runs keep for the next.", "--state", show="DIR")
     ] = None,
     value: opt.Value = None,
+    coverage: opt.Coverage = None,
+    accept_units: opt.AcceptUnits = False,
+    label: opt.StampLabel = None,
     time_column: opt.TimeColumn = None,
     tz: opt.Tz = None,
     x: opt.X = None,
     y: opt.Y = None,
     station: opt.Station = None,
     crs: opt.PointsCrs = None,
+    variable: opt.Variable = None,
     agg: Annotated[opt.PointPooling | None, opt.option("What a cell holds.", "--agg")] = None,
     empty: Annotated[
         opt.Empty | None, opt.option("What cells without points hold; auto.", "--empty")
@@ -76,31 +97,38 @@ def reconstruct_command(
     """Make complete fine maps of sparse observations."""
     with session(progress) as run:
         files = _files(out, formats, split_time, max_bands)
+        districts = Districts.of(zones, weights)
         from ..loading import load
         from ..stations.model import StationDiffRecon
         from .station_maps import Order
 
-        estimator = load(model, device=device.value)
+        estimator, value = load(model, device=device.value), value or variable
         if isinstance(estimator, StationDiffRecon):
             refuse_options(
                 {"--steps": steps, "--consistency": consistency, "--agg": agg, "--empty": empty},
                 ONLY_GRIDS,
             )
             given = {"value": value, "time": time_column, "tz": tz, "x": x, "y": y, "crs": crs,
-                     "station": station}  # fmt: skip
+                     "station": station, "coverage": coverage, "choice": choice}  # fmt: skip
+            estimator.label = marks(label, estimator.label)
             limits = tuple(dict.fromkeys(exceed or ()))
-            order = Order(samples, seed, time, external, limits, at, at_time, state, given)
-            _map_stations(run, obs, estimator, order, files)
+            drawn = districts.samples(samples)
+            order = Order(drawn, seed, time, external, limits, at, at_time, state, given,
+                          accept_units)  # fmt: skip
+            _map_stations(run, obs, estimator, order, files, districts)
             return
         refuse_options(
             {"--exceed": exceed, "--state": state, "--at-time": at_time, "--station": station},
             ONLY_STATIONS,
         )
+        points_label = marks(label, "start") if holds_points(obs) else "start"
         wanted = PointOptions(value, time_column or "time", tz, x, y, crs,
-                              agg, (empty or opt.Empty.AUTO).value)  # fmt: skip
+                              agg, (empty or opt.Empty.AUTO).value, maps, choice,
+                              points_label, coverage)  # fmt: skip
         _map_grid(
-            run, obs, estimator, wanted, files, at, external, samples=samples, steps=steps,
-            seed=seed, times=time, consistency=consistency.value if consistency else None,
+            run, obs, estimator, wanted, files, districts, at, external,
+            samples=districts.samples(samples), steps=steps, seed=seed, times=time,
+            consistency=consistency.value if consistency else None, accept_units=accept_units,
         )  # fmt: skip
 
 
@@ -115,32 +143,76 @@ class Files:
 
 
 @dataclass
+class Districts:
+    """Polygons whose means are told as well, and what cells count by in them."""
+
+    path: Path | None = None
+    weights: Path | None = None
+    asked: int = 0  # draws to keep
+
+    @classmethod
+    def of(cls, path: Path | None, weights: Path | None) -> "Districts":
+        """Return what is asked for, or refuse weights alone."""
+        if weights is not None and path is None:
+            raise InvalidParameter("--weights belongs to --zones; give both, or neither.")
+        return cls(path, weights)
+
+    def samples(self, asked: int) -> int:
+        """Return how many draws are needed, and remember how many are to be kept."""
+        self.asked = asked
+        return asked if self.path is None else max(asked, ZONE_DRAWS)
+
+    def told(
+        self, maps: "xr.Dataset", exceed: tuple[float, ...] = ()
+    ) -> tuple["xr.Dataset", dict[str, Any]]:
+        """Return maps with the draws to keep, and the table of the polygons by its file name."""
+        if self.path is None:
+            return maps, {}
+        from ..interpolation import accessor  # noqa: F401  (registers maps.gdr)
+
+        name = str(maps.attrs["value"])
+        table = maps.gdr.zonal(self.path, exceed=exceed, weights=self.weights, draws=ZONE_DRAWS)
+        if f"{name}_draws" in maps:
+            maps = maps.isel(realization=slice(self.asked))
+            maps = maps if self.asked else maps.drop_vars(f"{name}_draws")
+            maps = maps.assign_attrs(samples=self.asked)
+        return maps, {f"{name}_zones_{self.path.name.split('.')[0]}.gpkg": table}
+
+
+@dataclass
 class Written:
     """Names of the files of one run: GeoTIFFs by statistic in time order, and single files."""
 
     rasters: dict[str, list[str]] = field(default_factory=dict)
     netcdf: str | None = None
-    table: str | None = None
+    tables: list[str] = field(default_factory=list)
 
     @property
     def names(self) -> list[str]:
         """All names."""
         rasters = [name for part in self.rasters.values() for name in part]
-        return [*rasters, *(name for name in (self.netcdf, self.table) if name is not None)]
+        return [*rasters, *([] if self.netcdf is None else [self.netcdf]), *self.tables]
 
 
 def _map_stations(
-    run: Session, obs: Path, estimator: "StationDiffRecon", order: "Order", files: Files
+    run: Session,
+    obs: Path,
+    estimator: "StationDiffRecon",
+    order: "Order",
+    files: Files,
+    districts: Districts,
 ) -> None:
     """Map stations at their true positions; write the files, then the state."""
     from ..stations.quality import to_rows
     from .station_maps import map_stations
 
     made = map_stations(run, obs, estimator, order)
-    written = write_maps(made.maps, files, table=made.table, progress=run.progress)
+    maps, tables = districts.told(made.maps, order.exceed)
+    tables |= dict([made.table] if made.table else [])
+    written = write_maps(maps, files, tables=tables, progress=run.progress)
     if made.state is not None and order.state is not None:
         made.state.write(order.state)
-    _finish(run, made.maps, files.out, written, made.counts, quality=to_rows(made.findings))
+    _finish(run, maps, files.out, written, made.counts, quality=to_rows(made.findings))
 
 
 def _map_grid(
@@ -149,6 +221,7 @@ def _map_grid(
     estimator: "DiffRecon",
     wanted: PointOptions,
     files: Files,
+    districts: Districts,
     at: Path | None,
     external: list[Path] | None,
     **request: Any,
@@ -162,8 +235,11 @@ def _map_grid(
         cube, external=features, keep_draws=request["samples"] > 0, progress=run.progress,
         log=run.log, **request,
     )  # fmt: skip
-    table = None if at is None else _rows_at(maps, at, wanted.x, wanted.y, wanted.crs, run.log)
-    written = write_maps(maps, files, table=table, progress=run.progress)
+    maps, tables = districts.told(maps)
+    if at is not None:
+        name, table = _rows_at(maps, at, wanted.x, wanted.y, wanted.crs, run.log)
+        tables[name] = table
+    written = write_maps(maps, files, tables=tables, progress=run.progress)
     _finish(run, maps, files.out, written, observations_of(cube))
 
 
@@ -217,12 +293,14 @@ def write_maps(
     maps: "xr.Dataset",
     files: Files,
     *,
-    table: tuple[str, Any] | None = None,
+    tables: dict[str, Any] | None = None,
+    pages: dict[str, Callable[[Path], None]] | None = None,
     progress: Callable[[int, int, str], None],
 ) -> Written:
     """Write all `files` of `maps`, together or not at all; return their names.
 
-    `table` is the name and the data frame of a CSV that goes with them.
+    `tables` are data frames by the name of their CSV or GeoPackage, `pages` what writes the file
+    of a name.
     """
     from ..cf import write_netcdf
     from ..geotiff import geotiff_names, write_geotiff
@@ -236,11 +314,14 @@ def write_maps(
             written.rasters = geotiff_names(maps, **cut)
         if "netcdf" in files.formats:
             written.netcdf = write_netcdf(maps, draft / f"{maps.attrs['value']}.nc").name
-        if table is not None:
-            written.table, frame = table
-            frame.to_csv(
-                draft / written.table, index=False, lineterminator="\n", float_format="%.6g"
-            )
+        for name, frame in (tables or {}).items():
+            if name.endswith(".csv"):
+                frame.to_csv(draft / name, index=False, lineterminator="\n", float_format="%.6g")
+            else:
+                frame.to_file(draft / name, driver="GPKG", engine="pyogrio")
+        for name, write in (pages or {}).items():
+            write(draft / name)
+        written.tables = [*(tables or {}), *(pages or {})]
     return written
 
 
@@ -277,23 +358,31 @@ def _places(maps: "xr.Dataset", out: Path, names: list[str]) -> list[str]:
     return [f"{maps.sizes['time']} times of {maps.attrs['value']} are in {out}/: {shown}."]
 
 
-def _files(out: Path, formats: str, split_time: bool, max_bands: int | None) -> Files:
+def _files(
+    out: Path,
+    formats: str,
+    split_time: bool = False,
+    max_bands: int | None = None,
+    known: tuple[str, ...] = FORMATS,
+) -> Files:
     """Return where maps go, or refuse before the work what cannot be."""
     from ..geotiff import MAX_BANDS, check_bands
 
     bands = MAX_BANDS if max_bands is None else max_bands
-    files = Files(out, _formats(formats), split_time, bands)
+    files = Files(out, _formats(formats, known), split_time, bands)
     check_bands(bands, called="--max-bands")
     _check_folder(out)
     return files
 
 
-def _formats(text: str) -> tuple[str, ...]:
+def _formats(text: str, known: tuple[str, ...] = FORMATS) -> tuple[str, ...]:
     chosen = tuple(part.strip().lower() for part in text.split(",") if part.strip())
-    unknown = [part for part in chosen if part not in FORMATS]
+    unknown = [part for part in chosen if part not in known]
     if unknown or not chosen:
+        some = "both" if len(known) == 2 else "several"
         raise InvalidParameter(
-            f"--format is {text!r}; give geotiff, netcdf or both, as in geotiff,netcdf."
+            f"--format is {text!r}; give {', '.join(known[:-1])} or {known[-1]}, or {some}, as in "
+            "geotiff,netcdf."
         )
     return chosen
 

@@ -6,8 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..errors import InvalidParameter
+from ..rows import RowChoice
 from . import options as opt
-from .inputs import external_features, holds_points, refuse_options
+from .choosing import chosen, marks, reads_rows
+from .inputs import coverage_of, external_features, holds_points, refuse_options
+from .reading import Reading, reads_maps
 from .running import Session, session
 from .stations import (
     GridChoice,
@@ -28,12 +32,21 @@ ONLY_MAPS = "only for maps, but this file holds points; leave it out"
 ONLY_POINTS = "only for points, but this file holds maps; leave it out"
 
 
+@reads_maps
+@reads_rows
 def fit_command(
+    *,
+    choice: RowChoice,
     history: Annotated[Path, typer.Argument(help="Fine maps (NetCDF, GeoTIFF), or stations.")],
+    maps: Reading,
     model: opt.Model,
     factor: Annotated[int, opt.option("Fine cells per coarse cell.", "--factor")],
     aggregation: Annotated[opt.Pooling, opt.option("What pooling means.", "--aggregation")],
     kind: opt.ValueKind = None,
+    negative: Annotated[
+        opt.Negative | None,
+        opt.option("Stations: readings below zero; keep.", "--negative"),
+    ] = None,
     variable: opt.Variable = None,
     crs: Annotated[
         str | None, opt.option("CRS where the file has none; none: metres.", "--crs", show="CRS")
@@ -46,15 +59,15 @@ def fit_command(
         str | None, opt.option("Stations: value column.", "--value", show="COL")
     ] = None,
     time: Annotated[
-        str | None, opt.option("Stations: time column; time.", "--time", show="COL")
+        str | None,
+        opt.option("Stations: time column; time.", "--time", "--time-column", show="COL"),
     ] = None,
     x: opt.X = None,
     y: opt.Y = None,
     station: opt.Station = None,
+    coverage: opt.Coverage = None,
     tz: opt.Tz = None,
-    freq: Annotated[
-        str | None, opt.option("Stations: time step, such as 1h.", "--freq", show="F")
-    ] = None,
+    freq: Annotated[str | None, opt.option("Time step, such as 1h.", "--freq", show="F")] = None,
     label: Annotated[
         opt.Label | None, opt.option("Which end of an interval stamps mark.", "--label")
     ] = None,
@@ -75,7 +88,7 @@ def fit_command(
     external: opt.External = None,
     calendar_tz: opt.CalendarTz = None,
     country: opt.Country = None,
-    preset: Annotated[str, opt.option("default, paper or tiny.", "--preset")] = "default",
+    preset: Annotated[str, opt.option("default, paper, literal or tiny.", "--preset")] = "default",
     max_minutes: Annotated[
         float | None, opt.option("Time to spend.", "--max-minutes", show="M")
     ] = None,
@@ -88,21 +101,24 @@ def fit_command(
         _check_target(model)
         recipe = Recipe(
             kind.value if kind else None, until, external, country, preset, max_minutes, seed,
-            device.value, pretrain, variable,
+            device.value, pretrain, variable, negative.value if negative else "keep",
         )  # fmt: skip
         columns = {"value": value, "time": time, "tz": tz, "x": x, "y": y, "station": station}
         columns["units"] = units
         only_points = {f"--{name}": given for name, given in columns.items()} | {
-            "--freq": freq, "--label": label, "--shape": shape, "--resolution": resolution,
-            "--like": like, "--grid-crs": grid_crs, "--quality": quality,
+            "--shape": shape, "--resolution": resolution, "--like": like, "--grid-crs": grid_crs,
+            "--quality": quality, "--coverage": coverage, "--negative": negative,
+            **chosen(choice),
         }  # fmt: skip
         if holds_points(history):
-            refuse_options({"--rows": rows, "--cols": cols, "--trim": trim,
+            refuse_options({"--rows": rows, "--cols": cols, "--trim": trim, **maps.given(),
                             "--variable": None if pretrain else variable}, ONLY_MAPS)  # fmt: skip
             check_points(columns, aggregation.value)
             _fit_points(
-                run, history, model, columns | {"crs": crs},
-                Sampling(freq, calendar_tz, label.value if label else "start"),
+                run, history, model,
+                columns | {"crs": crs, **coverage_of(coverage),
+                           "choice": choice},
+                Sampling(freq, calendar_tz, marks(label, "start")),
                 GridChoice(bounds, shape, resolution, like, factor, grid_crs), recipe, quality,
             )  # fmt: skip
             return
@@ -110,7 +126,7 @@ def fit_command(
         _fit_maps(
             run, history, model, recipe, variable=variable, factor=factor, crs=crs, bounds=bounds,
             rows=rows, cols=cols, trim=trim, aggregation=aggregation.value,
-            calendar_tz=calendar_tz,
+            calendar_tz=calendar_tz, **maps.request(),
         )  # fmt: skip
 
 
@@ -131,7 +147,7 @@ def _fit_points(
     quality: Path | None,
 ) -> None:
     """Train on stations; write the model and what was found in the file."""
-    from ..stations.network import PointColumns
+    from ..points import PointColumns
     from ..stations.quality import to_rows
 
     chosen = PointColumns(**columns | {"time": columns["time"] or "time"})
@@ -176,8 +192,6 @@ def _fit_complete(run: Session, cube: Any, recipe: Recipe, aggregation: str) -> 
 
 def _check_target(model: Path) -> None:
     """Refuse a directory that the model cannot replace before hours are spent."""
-    from ..errors import InvalidParameter
-
     taken: Any = model.is_file() or (
         model.is_dir() and not (model / "config.json").is_file() and any(model.iterdir())
     )

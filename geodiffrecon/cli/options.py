@@ -57,7 +57,16 @@ class Label(StrEnum):
     """Which end of its interval a stamp marks."""
 
     START = "start"
+    MIDDLE = "middle"
     END = "end"
+
+
+class Negative(StrEnum):
+    """What is made of readings below zero where values cannot be."""
+
+    KEEP = "keep"
+    ZERO = "zero"
+    DROP = "drop"
 
 
 class Device(StrEnum):
@@ -133,6 +142,12 @@ Value = Annotated[str | None, option("Value column, or variable.", "--value", sh
 TimeColumn = Annotated[
     str | None, option("Time column of a points file.", "--time-column", show="COL")
 ]
+AcceptUnits = Annotated[bool, option("Map values far outside what was learnt.", "--accept-units")]
+Coverage = Annotated[
+    float | None,
+    option("Share of its hours that a day needs; 0.75.", "--coverage", show="SHARE"),
+]
+StampLabel = Annotated[Label | None, option("Which end of an interval stamps mark.", "--label")]
 EmptyCells = Annotated[Empty, option("What cells without points hold.", "--empty")]
 PointsCrs = Annotated[
     str | None, option("CRS of the points, such as EPSG:4326, or none.", "--crs", show="CRS")
@@ -154,3 +169,9 @@ Trim = Annotated[bool, option("Drop what the factor leaves over.", "--trim")]
 Until = Annotated[str | None, option("End of training.", "--until", show="T")]
 ValueKind = Annotated[Kind | None, option("What values can be.", "--kind")]
 Country = Annotated[str | None, option("Country of the holidays.", "--country", show="CC")]
+Zones = Annotated[
+    Path | None, option("Polygons whose means are told as well.", "--zones", show="POLYGONS")
+]
+Weights = Annotated[
+    Path | None, option("What cells of --zones count by.", "--weights", show="RASTER")
+]

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import InvalidParameter, InvalidTime, MissingColumn, MissingCRS, UnreadableFile
+from ..rows import RowChoice
 from . import options as opt
+from .choosing import reads_rows
 from .inputs import PointOptions, external_features, holds_points, open_gridded, refuse_points
+from .reading import Reading, reads_maps
 from .running import Session, session
 
 if TYPE_CHECKING:
@@ -25,7 +28,12 @@ STATISTICS = {"mean": "Completed map", "std": "Standard deviation", "q05": "5 % 
               "information": "Information"}  # fmt: skip
 
 
+@reads_maps
+@reads_rows
 def plot_command(
+    *,
+    maps: Reading,
+    choice: RowChoice,
     result: Annotated[Path, typer.Argument(help="Maps, a cube, or with --model a history.")],
     out: Annotated[
         Path | None, opt.option("The picture; beside RESULT by default.", "--out", show="FILE.png")
@@ -81,7 +89,7 @@ def plot_command(
                 variable=variable, crs=crs, external=external, seed=seed,
             )  # fmt: skip
         else:
-            columns = PointOptions(value, time_column, tz, x, y, crs)
+            columns = PointOptions(value, time_column, tz, x, y, crs, maps=maps, choice=choice)
             path = _draw_result(
                 run, result, out, truth=truth, variable=variable, points=points, columns=columns,
                 times=time or [], surface=surface, title=title,
@@ -107,7 +115,7 @@ def _draw_result(
     from ..surfaces import draw_surfaces
 
     file = _file_of(result)
-    maps, map_title = _open_result(file, None if truth else variable, columns.crs, run.progress)
+    maps, map_title = _open_result(file, None if truth else variable, columns, run)
     known = None
     if truth is not None:
         known, at_both = _open_truth(truth, maps, variable, columns.crs, run)
@@ -206,10 +214,10 @@ def _file_of(result: Path) -> Path:
 
 
 def _open_result(
-    path: Path, variable: str | None, crs: str | None, progress: Any
+    path: Path, variable: str | None, columns: PointOptions, run: Session
 ) -> tuple["xr.Dataset", str]:
     """Return the maps of a file and what they are."""
-    from ..grid import NETCDF_SUFFIXES
+    from ..files.netcdf import NETCDF_SUFFIXES
     from ..history import open_cube
 
     if holds_points(path):
@@ -221,14 +229,19 @@ def _open_result(
         complete = f"{own.attrs['value']}_std" in own
         return own, "Completed map" if complete else "Map"
     cube = _located(
-        lambda known: open_cube(path, variable=variable, crs=known, progress=progress), crs
+        lambda known: open_cube(
+            path, variable=variable, crs=known, progress=run.progress, **columns.maps.request()
+        ),
+        columns.crs,
     )
+    for note in cube.attrs.get("notes", []):
+        run.log(note)
     return cube, "Map" if path.suffix.lower() in NETCDF_SUFFIXES else _statistic(path)
 
 
 def _own_netcdf(path: Path) -> "xr.Dataset | None":
     """Return value and error of a file of this library; draws and quantiles are not drawn."""
-    from ..sources import damaged, open_netcdf
+    from ..files.netcdf import damaged, open_netcdf
 
     if not path.exists():
         raise UnreadableFile(f"{path} does not exist; check the path.")
@@ -343,7 +356,7 @@ def _open_points(
 
     table = read_points(
         path, value=columns.value or str(maps.attrs["value"]), time=columns.time, tz=columns.tz,
-        x=columns.x, y=columns.y, crs=columns.crs,
+        x=columns.x, y=columns.y, crs=columns.crs, **vars(columns.choice),
     )  # fmt: skip
     for note in table.notes:
         run.log(note)

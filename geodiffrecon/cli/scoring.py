@@ -8,9 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import InvalidParameter
+from ..rows import RowChoice
 from . import options as opt
-from .inputs import external_features, open_on_grid, refuse_options, refuse_points
+from .choosing import chosen, marks, reads_rows
+from .inputs import (
+    external_features,
+    open_on_grid,
+    refuse_options,
+    refuse_points,
+)
 from .mapping import ONLY_GRIDS, ONLY_STATIONS
+from .reading import Reading, reads_maps
 from .running import Session, session
 
 if TYPE_CHECKING:
@@ -24,7 +32,12 @@ MASKS, FOLDS = 5, 4
 BUFFER_KM = 10.0
 
 
+@reads_maps
+@reads_rows
 def evaluate_command(
+    *,
+    maps: Reading,
+    choice: RowChoice,
     history: Annotated[Path, typer.Argument(help="Fine maps (NetCDF, GeoTIFF), or stations.")],
     model: opt.Model,
     pattern: Annotated[
@@ -47,6 +60,8 @@ def evaluate_command(
     ] = None,
     variable: opt.Variable = None,
     value: opt.Value = None,
+    coverage: opt.Coverage = None,
+    label: opt.StampLabel = None,
     time_column: opt.TimeColumn = None,
     tz: opt.Tz = None,
     x: opt.X = None,
@@ -78,6 +93,7 @@ def evaluate_command(
         columns = {"value": value, "time": time_column, "tz": tz, "x": x, "y": y,
                    "station": station}  # fmt: skip
         if isinstance(estimator, StationDiffRecon):
+            estimator.label = marks(label, estimator.label)
             refuse_options(
                 {"--missing": missing, "--masks": masks, "--variable": variable,
                  "--in-sample": in_sample}, ONLY_GRIDS,
@@ -87,17 +103,19 @@ def evaluate_command(
                 "buffer_km": buffer_km, "max_minutes": max_minutes,
                 "samples": STATION_SAMPLES if samples is None else samples,
             }  # fmt: skip
-            _score_stations(run, history, estimator, columns | {"crs": crs}, pattern,
+            _score_stations(run, history, estimator, columns | {
+                "crs": crs, "coverage": coverage, "choice": choice}, pattern,
                             (json_file, report), external, **scope, **request)  # fmt: skip
             return
         refuse_options(
             {"--folds": folds, "--buffer-km": buffer_km, "--every": every,
              "--max-minutes": max_minutes, "--value": value, "--time-column": time_column,
-             "--tz": tz, "--x": x, "--y": y, "--station": station}, ONLY_STATIONS,
+             "--tz": tz, "--x": x, "--y": y, "--station": station, **chosen(choice),
+             "--coverage": coverage, "--label": label}, ONLY_STATIONS,
         )  # fmt: skip
         cells, share = _hidden_cells(history, pattern, missing)
         _score_maps(
-            run, history, estimator, (variable, crs), (json_file, report), external,
+            run, history, estimator, (variable, crs, maps), (json_file, report), external,
             pattern=cells, missing=share, masks=MASKS if masks is None else masks,
             samples=SAMPLES if samples is None else samples, in_sample=in_sample, **scope,
         )  # fmt: skip
@@ -107,7 +125,7 @@ def _score_maps(
     run: Session,
     history: Path,
     estimator: "DiffRecon",
-    reading: tuple[str | None, str | None],
+    reading: tuple[str | None, str | None, Reading],
     files: tuple[Path | None, Path | None],
     external: list[Path] | None,
     **request: Any,
@@ -131,7 +149,7 @@ def _score_stations(
     run: Session,
     path: Path,
     estimator: "StationDiffRecon",
-    given: dict[str, str | None],
+    given: dict[str, Any],
     pattern: opt.Scored | None,
     files: tuple[Path | None, Path | None],
     external: list[Path] | None,
@@ -189,14 +207,16 @@ def _hidden_cells(
 
 
 def _history(
-    path: Path, model: "DiffRecon", variable: str | None, crs: str | None, progress: Any
-) -> "xr.Dataset":
+    path: Path, model: "DiffRecon", variable: str | None, crs: str | None, maps: Reading,
+    progress: Any,
+) -> "xr.Dataset":  # fmt: skip
     from ..history import open_history
 
     def opener(known: str | None) -> "xr.Dataset":
         return open_history(
             path, variable=variable, grid=model.grid, crs=known, progress=progress,
-            aggregation=model.aggregation, calendar_tz=model.calendar_tz, freq=model.freq,
+            aggregation=model.aggregation, calendar_tz=model.calendar_tz,
+            **maps.request(freq=model.freq),
         )  # fmt: skip
 
     return open_on_grid(opener, model, crs)

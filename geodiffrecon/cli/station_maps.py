@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..covariates import Covariates
-    from ..points import PointTable
+    from ..points import PointColumns, PointTable
     from ..sampling import Places
     from ..stations.model import StationDiffRecon
-    from ..stations.network import PointColumns, StationNetwork
+    from ..stations.network import StationNetwork
     from ..stations.quality import Finding
     from ..stations.state import Owner, StationState
     from ..steps import TimeStep
@@ -42,7 +42,8 @@ class Order:
     at: Path | None
     at_time: str | None
     state: Path | None
-    given: dict[str, str | None]  # columns in place of the model's
+    given: dict[str, Any]  # columns in place of the model's
+    accept_units: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +70,7 @@ def open_stations(
     run: Session,
     path: Path,
     model: StationDiffRecon,
-    given: dict[str, str | None],
+    given: dict[str, Any],
     time: tuple[str, str] | None = None,
 ) -> Opened:
     """Return the stations of a file, read as `model` was taught and without what is after `time`.
@@ -86,10 +87,20 @@ def open_stations(
         return Opened(read_cells(path, model, columns.value, run), columns, [])
     table = read_stations(path, model, columns, run.log)
     table, later = _without_later(table, model, time)
-    findings = inspected(run.log, table, model.grid, model.freq, model.calendar_tz, model.label)
+    findings = inspected(
+        run.log,
+        table,
+        model.grid,
+        model.freq,
+        model.calendar_tz,
+        model.label,
+        columns.coverage,
+        kind=model.kind,
+        negative=model.negative,
+    )
     network = StationNetwork.of(
         table, model.grid, freq=model.freq, calendar_tz=model.calendar_tz, label=model.label,
-        least=1,
+        least=1, coverage=columns.coverage,
     )  # fmt: skip
     for note in network.notes[len(table.notes) :]:
         run.log(note)
@@ -120,7 +131,8 @@ def map_stations(run: Session, path: Path, model: StationDiffRecon, order: Order
     _say_featureless(features, model, times, run.log)
     maps = model.reconstruct(
         network, samples=order.samples, seed=order.seed, times=_texts(times), external=features,
-        exceed=order.exceed, keep_draws=order.samples > 0, progress=run.progress, log=run.log,
+        exceed=order.exceed, keep_draws=order.samples > 0, accept_units=order.accept_units,
+        progress=run.progress, log=run.log,
     )  # fmt: skip
     _say_short(maps, model.history, order, run.log)
     table = None
@@ -247,7 +259,7 @@ def evaluate_model(
     run: Session,
     path: Path,
     model: StationDiffRecon,
-    given: dict[str, str | None],
+    given: dict[str, Any],
     external: list[Path] | None,
     **request: Any,
 ) -> tuple[Any, list[Finding]]:
@@ -260,7 +272,9 @@ def evaluate_model(
 
     say_device(model, run.log)
     opened = open_stations(run, path, model, given)
-    network, _ = cleaned(opened.network, model.kind)  # as the model cleans what it learns from
+    network, _ = cleaned(
+        opened.network, model.kind, model.negative
+    )  # as the model cleans what it learns from
     features = external_features(external, model.calendar_tz, run.log)
     trial = evaluate_stations(
         model, network, external=features, progress=run.progress, log=run.log, **request

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidParameter, MissingColumn, MissingCRS
+from ..rows import RowChoice
 from .gridding import grid_of
 from .inputs import external_features, holds_points
 
@@ -18,22 +19,24 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from ..grid import NestedGrid
-    from ..points import PointTable
+    from ..points import PointColumns, PointTable
+    from ..scaling import Kind
     from ..stations.model import StationDiffRecon
-    from ..stations.network import PointColumns, StationNetwork
+    from ..stations.network import StationNetwork
     from ..stations.quality import Finding
+    from ..stations.survey import Negative
     from .running import Session
 
 FEW_CELLS = 0.2  # share of fine cells below which those ever observed are taken as stations
 FINDINGS_SHOWN = 12
-TABLES = {".csv", ".tsv", ".txt", ".parquet", ".geoparquet", ".pq"}
+TABLES = {".csv", ".tsv", ".txt", ".dat", ".parquet", ".geoparquet", ".pq"}
 
 
 @dataclass(frozen=True)
 class Recipe:
     """What a model is fitted with, besides its data; as the options of ``fit``."""
 
-    kind: str | None
+    kind: Any
     until: str | None
     external: list[Path] | None
     country: str | None
@@ -43,6 +46,7 @@ class Recipe:
     device: str
     pretrain: Path | None = None
     variable: str | None = None
+    negative: Negative = "keep"
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,6 @@ def fit_points(
     recipe: Recipe,
 ) -> tuple[StationDiffRecon, list[Finding]]:
     """Return the model of a stations file, and what was found in the file."""
-    from ..points import read_points
     from ..stations.model import StationDiffRecon
 
     if sampling.freq is None:
@@ -84,18 +87,25 @@ def fit_points(
         )
     estimator = StationDiffRecon(preset=recipe.preset, seed=recipe.seed, device=recipe.device)
     say_device(estimator, run.log)
-    table = read_points(
-        path, value=columns.value, time=columns.time, tz=columns.tz, x=columns.x, y=columns.y,
-        crs=columns.crs, station=columns.station,
-    )  # fmt: skip
+    table = columns.read(path)
     for note in table.notes:
         run.log(note)
     grid = grid_of(
         table.crs, chosen.bounds, chosen.shape, chosen.resolution, chosen.like, chosen.factor,
         chosen.grid_crs,
     )  # fmt: skip
-    zone = _zone(sampling, run.log)
-    findings = inspected(run.log, table, grid, sampling.freq, zone, sampling.label)
+    zone = _zone(sampling, table, grid, run.log)
+    findings = inspected(
+        run.log,
+        table,
+        grid,
+        sampling.freq,
+        zone,
+        sampling.label,
+        columns.coverage,
+        kind=recipe.kind,
+        negative=recipe.negative,
+    )
     _fit(run, estimator, table, grid, sampling.freq, zone, recipe, columns.value,
          columns=columns, label=sampling.label)  # fmt: skip
     return estimator, findings
@@ -150,11 +160,18 @@ def inspected(
     freq: str,
     calendar_tz: str,
     label: str,
+    coverage: float,
+    *,
+    kind: Kind | None = None,
+    negative: Negative = "keep",
 ) -> list[Finding]:
     """Return what is suspicious in a stations file, and log the first of it."""
     from ..stations.quality import inspect
 
-    findings = inspect(table, grid, freq=freq, calendar_tz=calendar_tz, label=label)  # type: ignore[arg-type]
+    findings = inspect(
+        table, grid, freq=freq, calendar_tz=calendar_tz, label=label,  # type: ignore[arg-type]
+        coverage=coverage, kind=kind, negative=negative,
+    )  # fmt: skip
     if not findings:
         log("Data quality: nothing stands out.")
     shown = _telling(findings)
@@ -185,28 +202,26 @@ def write_findings(path: Path, findings: Sequence[Finding]) -> None:
     write_texts([(path, text + "\n")])
 
 
-def columns_of(model: StationDiffRecon, **given: str | None) -> PointColumns:
+def columns_of(model: StationDiffRecon, **given: Any) -> PointColumns:
     """Return the columns that `model` was fitted with, and what is `given` in their place."""
-    from ..stations.network import PointColumns
+    from ..points import PointColumns
 
     usual = model.columns or PointColumns(model.value)
-    return replace(usual, **{name: value for name, value in given.items() if value is not None})
+    known = {name: value for name, value in given.items() if value is not None}
+    asked = {name: value for name, value in vars(known.pop("choice", RowChoice())).items() if value}
+    return replace(usual, **known, choice=replace(usual.choice, **asked))
 
 
 def read_stations(
     path: Path, model: StationDiffRecon, columns: PointColumns, log: Callable[[str], None]
 ) -> PointTable:
     """Return the rows of a stations file, whose value is called as that of `model`."""
-    from ..points import read_points
 
     def read(crs: str | None) -> PointTable:
-        return read_points(
-            path, value=columns.value, time=columns.time, tz=columns.tz, crs=crs,
-            station=columns.station, **place,
-        )  # fmt: skip
+        return columns.read(path, crs=crs, **place)
 
     plain = bool({suffix.lower() for suffix in path.suffixes[-2:]} & TABLES)
-    place = {"x": columns.x, "y": columns.y} if plain else {}
+    place = {} if plain else {"x": None, "y": None}
     try:
         # A file with a geometry knows its CRS better than the model, whose file may be a CSV.
         table = read(columns.crs if plain else None)
@@ -266,10 +281,19 @@ def check_points(columns: dict[str, Any], aggregation: str) -> None:
         raise InvalidParameter("Stations need a value column; name it with --value.")
 
 
-def _zone(sampling: Sampling, log: Callable[[str], None]) -> str:
-    if sampling.calendar_tz is None:
-        log("Days are cut in UTC; name another zone with --calendar-tz.")
-    return sampling.calendar_tz or "UTC"
+def _zone(
+    sampling: Sampling, table: PointTable, grid: NestedGrid, log: Callable[[str], None]
+) -> str:
+    from ..periods import calendar_zone
+    from ..zones import remarks
+
+    zone = sampling.calendar_tz
+    if zone is None:
+        zone, told = calendar_zone(table.clock, grid.bounds, grid.crs)
+        log(told)
+    for note in remarks(zone):
+        log(note)
+    return zone
 
 
 def _fit(
@@ -285,7 +309,8 @@ def _fit(
 ) -> None:
     """Fit to a table or a network of stations."""
     estimator.fit(
-        points, grid, freq=freq, calendar_tz=zone, kind=recipe.kind, until=recipe.until,
+        points, grid, freq=freq, calendar_tz=zone, kind=recipe.kind, negative=recipe.negative,
+        until=recipe.until,
         external=external_features(recipe.external, zone, run.log), country=recipe.country,
         pretrain=_pretraining(run, grid, zone, recipe, value), max_minutes=recipe.max_minutes,
         progress=run.progress, log=run.log, **more,

@@ -126,4 +126,4 @@ def _spread(anomalies: NDArray[np.float64]) -> NDArray[np.float64]:
     pooled = np.sqrt(squares.sum() / max(counts.sum(), 1))
     # Three pseudo-observations of the pooled variance keep a rarely seen cell from a zero spread.
     spread = np.sqrt((squares + 3 * pooled**2) / (counts + 3))
-    return np.maximum(spread, SPREAD_FLOOR * max(float(np.median(spread)), 1e-12))
+    return np.maximum(spread, SPREAD_FLOOR * float(np.median(spread)) or 1e-12)

@@ -12,7 +12,7 @@ from ..windows import Record, contiguous_folds, from_blocks, pooled, to_blocks
 from .climatology import Climatology
 from .completion import GaussianCompletion
 from .offsets import OffsetRefinement, colour_of, residuals_of_fold, spread_of
-from .shares import ShareRefinement
+from .shares import ShareRefinement, dispersion_of, grain_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..noise import NoiseField
     from ..scaling import Kind
 
-DISPERSION_FLOOR = 0.5
+DISPERSION_FLOOR = 0.5  # of counts, whose grain is known
 OWN_ERROR = 1_000_000  # draws from here on are the errors of point observations
 SPREAD_FOLDS = 4  # blocks of time that cross-fit the spread of fine residuals
 
@@ -98,7 +98,9 @@ class Prior:
         flat = parts.anomalies.reshape(len(fold), -1)
         best = GaussianCompletion.select(flat, parts.positions, fold, lag_options=options)
         if record.aggregation == "sum":
-            chosen = ShareRefinement.select(parts.blocks, parts.slots, calendar.n_slots, fold)
+            chosen = ShareRefinement.select(
+                parts.blocks, parts.slots, calendar.n_slots, fold, parts.grain(fold >= 0)
+            )
         else:
             kriging = GaussianCompletion.fit(
                 flat,
@@ -133,11 +135,13 @@ class Prior:
         if record.aggregation == "sum":
             shares = ShareRefinement.fit(
                 parts.blocks[keep], parts.slots[keep], calendar.n_slots,
-                bandwidth=first, strength=second,
+                bandwidth=first, strength=second, grain=parts.grain(keep),
             )  # fmt: skip
             totals = pooled(parts.blocks[keep], "sum")[..., None]
             fitted = totals * shares.predict(parts.slots[keep])
-            refinement = ShareRefinement(shares.shares, _dispersion(parts.blocks[keep], fitted))
+            found = dispersion_of(parts.blocks[keep], fitted)
+            least = DISPERSION_FLOOR if kind == "count" else 1e-3 * parts.grain(keep)
+            refinement = ShareRefinement(shares.shares, max(found, least))
         else:
             whole = parts.whole_maps(completion, keep)
             refinement = _cross_fitted_offsets(parts, whole, fold, first, second)
@@ -154,13 +158,13 @@ class Prior:
         fine = transform.forward(record.fine[keep].astype(np.float64))
         shape = (coarse.shape[1], coarse.shape[2])
         cells = shape[0] * shape[1]
-        mean, spread = float(np.nanmean(coarse[keep])), float(np.nanstd(coarse[keep]))
+        mean, spread = float(np.nanmean(coarse[keep])), float(np.nanstd(coarse[keep])) or 1e-9
         design = calendar.climatology(record.times[:1]).shape[1]
         coefficients = np.zeros((design, cells))
         coefficients[0] = mean
         return cls(
             transform, calendar, shape, record.factor,
-            Climatology(coefficients, np.full(cells, max(spread, 1e-9))),
+            Climatology(coefficients, np.full(cells, spread)),
             None, None, np.zeros(shape), _level(fine),
         )  # fmt: skip
 
@@ -186,7 +190,7 @@ class Prior:
     ) -> NDArray[np.float64]:
         """Return the variance (T, I, J) of anomalies that `n_obs` points stand for."""
         value = np.nan_to_num(coarse.astype(np.float64))
-        own = (self.point_noise * value * self.transform.slope(value)) ** 2
+        own = (self.point_noise * self.transform.relative(value)) ** 2
         single = (self.representativeness + own) / self.spread**2
         return np.where(np.isfinite(coarse), single / np.maximum(n_obs, 1), 0.0)
 
@@ -290,6 +294,10 @@ class _Parts:
             transform.forward(blocks) - z[..., None],
         )  # fmt: skip
 
+    def grain(self, keep: NDArray[np.bool_]) -> float:
+        """Return the size of what sums are made of."""
+        return 1.0 if self.transform.kind == "count" else grain_of(self.blocks[keep])
+
     def representativeness(self, keep: NDArray[np.bool_]) -> NDArray[np.float64]:
         squares = self.offsets[keep] ** 2
         never = np.isnan(squares).all(axis=(0, 2))
@@ -328,18 +336,11 @@ def _cross_fitted_offsets(
         ]
     )
     spread = spread_of(residuals, parts.offsets[keep])
-    floor = max(1e-3 * float(np.sqrt(np.nanmean(parts.offsets[keep] ** 2))), 1e-6)
+    floor = 1e-3 * float(np.sqrt(np.nanmean(parts.offsets[keep] ** 2))) or 1e-6
     return OffsetRefinement(
         model.coefficients, model.radius, np.maximum(spread, floor), colour_of(residuals)
     )
 
 
-def _dispersion(blocks: NDArray[np.float64], fitted: NDArray[np.float64]) -> float:
-    total = fitted.sum(-1, keepdims=True)
-    binomial = fitted * (1 - fitted / np.maximum(total, 1e-9))
-    binomial[np.isnan(blocks)] = np.nan
-    return max(DISPERSION_FLOOR, float(np.nansum((blocks - fitted) ** 2) / np.nansum(binomial)))
-
-
 def _level(fine: NDArray[np.floating]) -> tuple[float, float]:
-    return float(np.nanmean(fine)), max(float(np.nanstd(fine)), 1e-9)
+    return float(np.nanmean(fine)), float(np.nanstd(fine)) or 1e-9

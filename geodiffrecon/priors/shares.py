@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 BANDWIDTHS_H = (0.75, 1.5, 3.0, 6.0)
 STRENGTHS = (3.0, 10.0, 30.0, 100.0)
-UNIFORM_COUNT = 0.5  # pseudo-total spread evenly, so that no share is exactly zero
+UNIFORM_COUNT = 0.5  # grains spread evenly, so that no share is exactly zero
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,12 @@ class ShareRefinement:
         *,
         bandwidth: float = 3.0,
         strength: float = 10.0,
+        grain: float = 1.0,
     ) -> ShareRefinement:
         """Fit to fine `blocks` (T, P, N*N), NaN = unknown, at `slots` (T,) of the day.
 
-        `bandwidth` is in slots; `strength` is how many coarse units the all-day share weighs.
+        `bandwidth` is in slots; `strength` is how many grains the all-day share weighs, of the
+        size `grain` in raw units: 1 for counts.
         Values of coarse cells that are not known (`windows.pooled`) take no part.
         """
         coarse = np.broadcast_to(pooled(blocks, "sum")[..., None], blocks.shape)
@@ -58,10 +60,10 @@ class ShareRefinement:
         np.add.at(part, slots, np.where(known, coarse, 0.0))
         total = _scaled_up(sums.sum(axis=0), whole.sum(axis=0), part.sum(axis=0))  # (P, N*N)
         uniform = np.full_like(total, 1.0 / total.shape[-1])
-        overall = _normalise(total + UNIFORM_COUNT * uniform)
+        overall = _normalise(total + UNIFORM_COUNT * grain * uniform)
         kernel = _circular_kernel(n_slots, bandwidth)
         smooth = _scaled_up(*(np.einsum("sr,rpn->spn", kernel, a) for a in (sums, whole, part)))
-        shares = _normalise(smooth + strength * overall)
+        shares = _normalise(smooth + strength * grain * overall)
         return cls(shares.astype(np.float32))
 
     @classmethod
@@ -71,17 +73,37 @@ class ShareRefinement:
         slots: NDArray[np.int64],
         n_slots: int,
         folds: NDArray[np.int64],
+        grain: float = 1.0,
     ) -> dict[str, float]:
         """Return bandwidth and strength with the best multinomial likelihood on `folds` (T,)."""
         bandwidths: Sequence[float] = [hours * n_slots / 24 for hours in BANDWIDTHS_H]
         grid = [(b, s) for b in (bandwidths if n_slots > 1 else [1.0]) for s in STRENGTHS]
-        losses = [_loss(cls, blocks, slots, n_slots, folds, b, s) for b, s in grid]
+        losses = [_loss(cls, blocks, slots, n_slots, folds, b, s, grain) for b, s in grid]
         bandwidth, strength = grid[int(np.argmin(losses))]
         return {"bandwidth": bandwidth, "strength": strength}
 
     def predict(self, slots: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the shares (T, P, N*N) at `slots` (T,)."""
         return self.shares[slots if len(self.shares) > 1 else np.zeros_like(slots)]
+
+
+def grain_of(blocks: NDArray[np.float64]) -> float:
+    """Return the size of what sums in `blocks` (T, P, N*N) are made of, from how they vary.
+
+    The variance about lasting shares is that of a multinomial of so large grains.
+    """
+    total = np.nansum(blocks, axis=0)
+    shares = total / np.where(total.sum(-1, keepdims=True) > 0, total.sum(-1, keepdims=True), 1)
+    return dispersion_of(blocks, pooled(blocks, "sum")[..., None] * shares) or 1.0
+
+
+def dispersion_of(blocks: NDArray[np.float64], fitted: NDArray[np.float64]) -> float:
+    """Return the variance of `blocks` about `fitted` ones in units of the multinomial one."""
+    total = fitted.sum(-1, keepdims=True)
+    binomial = fitted * (1 - fitted / np.where(total > 0, total, 1.0))
+    binomial[np.isnan(blocks)] = np.nan
+    expected = float(np.nansum(binomial))
+    return float(np.nansum((blocks - fitted) ** 2)) / expected if expected > 0 else 0.0
 
 
 def _loss(
@@ -92,13 +114,15 @@ def _loss(
     folds: NDArray[np.int64],
     bandwidth: float,
     strength: float,
+    grain: float,
 ) -> float:
     loss = 0.0
     for fold in np.unique(folds[folds >= 0]):
         learn, held = (folds >= 0) & (folds != fold), folds == fold
         model = cls.fit(
-            blocks[learn], slots[learn], n_slots, bandwidth=bandwidth, strength=strength
-        )
+            blocks[learn], slots[learn], n_slots, bandwidth=bandwidth, strength=strength,
+            grain=grain,
+        )  # fmt: skip
         shares, seen = model.predict(slots[held]), np.isfinite(blocks[held])
         loss -= float(np.nansum(blocks[held] * np.log(shares + 1e-12)))
         # Of a block with holes the share among its known cells counts.

@@ -19,8 +19,8 @@ from ..errors import (
     NoObservations,
     UnreadableFile,
 )
+from ..files.netcdf import damaged
 from ..progress import silent
-from ..sources import damaged
 from ..steps import TimeStep
 from .folder import FACTOR, SIDE, area, files, with_split
 

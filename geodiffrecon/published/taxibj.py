@@ -12,8 +12,8 @@ from ..calendar import iso
 from ..covariates import Covariates
 from ..cube import make_cube
 from ..errors import GridMismatch, InvalidTime, UnreadableFile
+from ..files.netcdf import damaged
 from ..grid import NestedGrid
-from ..sources import damaged
 from .folder import FACTOR, SIDE
 
 if TYPE_CHECKING:

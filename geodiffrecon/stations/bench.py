@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
     Contender = Callable[[int, Fold], SiteForecast]
 
-HOURLY, POOLED = "kriging per hour", "pooled square-root kriging"
+HOURLY, POOLED = "kriging per step", "pooled square-root kriging"
 RULE = "pooled kriging, 100 km"  # a usual rule of thumb; only its variance is fitted
 ORACLE = "oracle"
 BASELINES: dict[str, Callable[[], Baseline]] = {

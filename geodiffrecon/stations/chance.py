@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..steps import TimeStep
+    from .anomalies import Readings
     from .kriging import StationKriging
     from .memory import ErrorMemory
-    from .surroundings import Readings
 
     Array = NDArray[np.float64]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..calendar import iso
-from ..errors import InvalidParameter, NoObservations
+from ..errors import NoObservations
 from ..gate import Verdict, judge
 from ..steps import TimeStep
 
@@ -79,22 +79,6 @@ class StationSplit:
             "validation_start": times[later.min()], "end": ends[later.max()],
         }  # fmt: skip
         return {name: iso(stamp) for name, stamp in found.items()}
-
-
-def check_varied(values: Array) -> None:
-    """Refuse readings (T, S) that are all equal.
-
-    Raises
-    ------
-    InvalidParameter
-        If they are, for then there is no covariance to learn.
-    """
-    known = values[np.isfinite(values)]
-    if known.size and known.min() == known.max():
-        raise InvalidParameter(
-            f"All {len(known)} readings before the end of training are {known[0]:g}, and a model "
-            "learns from what varies; check the value column."
-        )
 
 
 def verdict(layer: str, without: Array, using: Array, block: int) -> Verdict:

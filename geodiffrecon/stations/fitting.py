@@ -14,8 +14,9 @@ from ..networks.points import PointDenoiser, PointFormer
 from ..progress import Progress, silent
 from ..steps import TimeStep
 from ..training import optimise
+from .anomalies import Readings, UsualSteps
 from .climate import Climate, PlaceEffect
-from .evidence import StationSplit, check_varied, per_frame, verdict
+from .evidence import StationSplit, per_frame, verdict
 from .forecast import fit_shape, standard_quantile
 from .kernel_fitting import KernelFit
 from .layers import StationLayers, conditions, diffusion_process, normal_scores
@@ -23,7 +24,7 @@ from .lesson import Hidden
 from .memory import ErrorMemory
 from .recent import RecentErrors, mean_square
 from .spread import LocalSpread, crps_of, exact_crps
-from .surroundings import Readings, Surroundings
+from .surroundings import Surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,7 +105,6 @@ class StationFitting:
     def run(self) -> StationLayers:
         """Fit, judge, fit again to all frames, and calibrate on what was held back."""
         self.split = StationSplit.of(self.network.values, self.network.step_ns)
-        check_varied(self.network.values)
         layers, readings = self._prior(self.split.train)
         hidden = self._hidden(layers, readings, tokens=self.settings.network)
         train = hidden.only(hidden.within(self.split.train))
@@ -173,7 +173,8 @@ class StationFitting:
         around = Surroundings.of(kriging, usual.readings, self.settings.neighbours)
         step = TimeStep.parse(self.network.freq, tz=self.network.calendar_tz)
         return StationLayers(
-            self.power, usual.climate, usual.place, around, step, reach_km=self._reach(),
+            self.power, usual.climate, usual.place, around, step,
+            usual=UsualSteps.fit(usual.readings, self.split.all, around), reach_km=self._reach(),
             waves=self.settings.fields, chain=self.settings.chain,
         )  # fmt: skip
 

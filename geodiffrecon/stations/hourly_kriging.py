@@ -108,7 +108,7 @@ def _pykrige() -> Any:
         from pykrige.ok import OrdinaryKriging as Kriging
     except ImportError as error:
         raise InvalidParameter(
-            "Kriging per hour needs pykrige, which is not installed; "
+            "Kriging per step needs pykrige, which is not installed; "
             "pip install 'geodiffrecon[baselines]'."
         ) from error
     return Kriging

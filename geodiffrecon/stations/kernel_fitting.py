@@ -19,8 +19,8 @@ from .spread import crps_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from .anomalies import Readings
     from .forecast import Power
-    from .surroundings import Readings
 
     Array = NDArray[np.float64]
 
@@ -108,7 +108,7 @@ class KernelFit:
 
     def _size(self, readings: Readings, frames: NDArray[np.int64]) -> float:
         """Return by what the sum of the scores of `frames` is divided: number times usual size."""
-        usual = float(np.nanstd(self.power.inverse(_raw(readings, frames))))
+        usual = float(np.nanstd(self.power.inverse(readings.transformed(frames))))
         return float(_known(readings, frames).sum()) * max(usual, 1e-9)
 
     def _loss(self, kriging: StationKriging, readings: Readings, part: NDArray[np.int64]) -> Tensor:
@@ -122,7 +122,7 @@ class KernelFit:
         """Return the CRPS (m, S) and where it is known."""
         window = kriging.window(readings.anomalies, readings.km, part, readings.sky.way)
         mean, spread = kriging.leave_one_out(window)
-        z = torch.as_tensor(_raw(readings, part))
+        z = torch.as_tensor(readings.transformed(part))
         known = torch.as_tensor(_known(readings, part))
         back = torch.as_tensor(readings.expected + readings.centre[part][:, None])
         truth = self.power.inverse(z.nan_to_num())
@@ -140,14 +140,9 @@ class KernelFit:
         return readings.hiding(keep)
 
 
-def _raw(readings: Readings, part: NDArray[np.int64]) -> Array:
-    """Return transformed readings (m, S) of `part`; NaN where missing."""
-    return readings.anomalies[part] + readings.lasting + readings.centre[part][:, None]
-
-
 def _known(readings: Readings, frames: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Return which stations (m, S) have a reading that others can be compared with."""
-    seen = np.isfinite(_raw(readings, frames))
+    seen = np.isfinite(readings.transformed(frames))
     return np.asarray(seen & (seen.sum(axis=1, keepdims=True) > 1))
 
 

@@ -10,18 +10,22 @@ import torch
 from scipy.special import ndtr
 from torch import Tensor
 
+from ..calendar import iso
 from ..diffusion import Diffusion
 from ..progress import Progress, silent
 from ..samplers import dpmpp_2m
 from ..schedule import noise_levels
+from .anomalies import Readings, UsualSteps
 from .chance import SpotNoise
 from .forecast import LEVELS, Power, SiteForecast, standard_cdf, standard_quantile
 from .memory import ErrorMemory
 from .recent import RecentErrors
 from .spread import LocalSpread
-from .surroundings import MEMORY, Readings, Surroundings
+from .surroundings import MEMORY, Surroundings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from ..networks.points import PointDenoiser, PointFormer
@@ -66,6 +70,8 @@ class StationLayers:
         Of errors from step to step.
     recent : RecentErrors
         Recalibration by what the stations that report have lately shown.
+    usual : UsualSteps
+        What tells steps outside the record.
     reach_km : float
         Farther from the nearest station that reported, stated errors were never checked.
     waves, chain : int
@@ -83,6 +89,7 @@ class StationLayers:
     shape: tuple[float, ...] = ()
     memory: ErrorMemory = field(default_factory=ErrorMemory)
     recent: RecentErrors = field(default_factory=RecentErrors)
+    usual: UsualSteps = field(default_factory=UsualSteps)
     reach_km: float = np.inf
     waves: int = 256
     chain: int = 8
@@ -125,8 +132,12 @@ class StationLayers:
         draws: range = range(0),
         seed: int = 0,
         progress: Progress = silent,
+        log: Callable[[str], None] = lambda sentence: None,
     ) -> SiteForecast:
         """Return the forecast of `sites` (Q, 2) in km at `frames`, with `draws` where asked for."""
+        past = np.arange(max(0, int(frames[0]) - self.history), int(frames[-1]) + 1)
+        readings, outside = self.usual.adapted(readings, past, self.around)
+        self._say_outside(times, np.intersect1d(past[outside], frames), log)
         lately = self.lately(readings, frames, progress) if self.recent.steps else None
         tiles = np.array_split(np.arange(len(sites)), max(1, -(-len(sites) // TILE)))
         found = []
@@ -148,6 +159,18 @@ class StationLayers:
             distance <= self.reach_km,
         )  # fmt: skip
 
+    def _say_outside(
+        self, times: NDArray[np.datetime64], steps: NDArray[np.int64], log: Callable[[str], None]
+    ) -> None:
+        """Say which `steps` lie outside what the model has learnt."""
+        if not len(steps):
+            return
+        which = ", ".join(map(iso, times[steps[:3]])) + (" …" if len(steps) > 3 else "")
+        log(
+            f"{len(steps)} of the steps mapped lie outside the record that the model has learnt "
+            f"from ({which}): their level and spread are taken from their own readings."
+        )
+
     def _tile(
         self,
         readings: Readings,
@@ -165,6 +188,8 @@ class StationLayers:
         location, scale = np.empty(shape), np.empty(shape)
         drawn = np.empty((len(draws), *shape), np.float32)
         lasting, done = self.lasting(sites, terrain), 0
+        distance = nearest_km(readings, frames, sites)
+        least = self._least(readings, frames, distance)
 
         def told(rows: int, of: int, what: str) -> None:
             progress(done + rows, len(frames), "mapping")
@@ -180,12 +205,23 @@ class StationLayers:
                 before = slice(part[0] - frames[0], part[-1] - frames[0] + self.recent.steps)
                 errors, stated = (array[before] for array in lately)
                 scale[rows] *= self.recent.factor(errors, stated, size)
+            scale[rows] = np.maximum(scale[rows], least[rows])
             if len(draws):
                 noise = self.noise.draw(readings, times, part, sites, draws, seed)
                 drawn[:, rows] = self.drawn(noise, cases, location[rows], scale[rows])
             done += len(part)
             progress(done, len(frames), "mapping")
-        return location, scale, drawn, nearest_km(readings, frames, sites)
+        return location, scale, drawn, distance
+
+    def _least(self, readings: Readings, frames: NDArray[np.int64], distance: Array) -> Array:
+        """Return the spread (m, Q) that no site falls below: far from data that of the season.
+
+        Within `reach_km` of a station that reported hidden stations have shown the spread; beyond
+        it the correlation is lost with the range of the covariance.
+        """
+        beyond = np.maximum(distance - self.reach_km, 0)
+        lost = -np.expm1(-2 * beyond / np.exp(self.around.kriging.kernel.reach.item()))
+        return np.asarray(np.sqrt(lost) * self.around.level[1] * readings.widths(frames))
 
     def lately(
         self, readings: Readings, frames: NDArray[np.int64], progress: Progress = silent
@@ -205,7 +241,7 @@ class StationLayers:
 
         for part, cases in self.around.of_stations(readings, rows, tokens=False, progress=told):
             location, scale = (array.reshape(len(part), -1) for array in self.bare().moments(cases))
-            z = readings.anomalies[part] + readings.lasting + readings.centre[part][:, None]
+            z = readings.transformed(part)
             alone = cases.seen.any(dim=1).numpy().reshape(len(part), -1)
             errors[part - first] = np.where(alone, (z - location) / scale, np.nan)
             size[part - first] = np.log(scale)

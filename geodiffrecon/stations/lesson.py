@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ..progress import Progress
+    from .anomalies import Readings
     from .forecast import Power
-    from .surroundings import Readings, Surroundings
+    from .surroundings import Surroundings
 
     Frames = NDArray[np.int64]
 
@@ -98,7 +99,7 @@ class Hidden:
 def _known(cases: Cases, readings: Readings, part: Frames, power: Power) -> Hidden:
     z = readings.anomalies[part]
     known = (np.isfinite(z).ravel()) & (cases.seen.sum(dim=1).numpy() >= LEAST_AROUND)
-    raw = power.inverse(z + readings.lasting + readings.centre[part][:, None])
+    raw = power.inverse(readings.transformed(part))
     rows = torch.as_tensor(np.flatnonzero(known))
     stations = z.shape[1]
     return Hidden(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -14,19 +15,20 @@ from ..device import torch_device
 from ..errors import GridMismatch, InvalidParameter, NotFitted
 from ..features import Features
 from ..memory import check_maps
-from ..model import quiet
+from ..model import kept_draws, quiet
 from ..progress import Progress, silent
-from ..scaling import propose_kind
-from ..variable import OfVariable, Variable
+from ..scaling import is_concentration, propose_kind
+from ..variable import OfVariable, Record, Variable
 from .forecast import Power
 from .layers import TILE
 from .maps import maps_of
-from .network import PointColumns, StationNetwork
+from .network import StationNetwork
 from .places import Places, centres
 from .quality import cleaned
 from .settings import StationSettings, station_preset
 from .size import check_size
 from .terrain import Terrain
+from .value_checks import MADE, RARE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,12 +39,13 @@ if TYPE_CHECKING:
 
     from ..covariates import Covariates
     from ..grid import NestedGrid
-    from ..points import PointTable
+    from ..points import PointColumns, PointTable
     from ..scaling import Kind
+    from .anomalies import Readings
     from .forecast import SiteForecast
     from .layers import StationLayers
     from .sky import Sky
-    from .surroundings import Readings
+    from .survey import Negative
 
     Array = NDArray[np.float64]
     Log = Callable[[str], None]
@@ -85,10 +88,13 @@ class StationDiffRecon(OfVariable):
         How the training file named its columns.
     label : {"start", "end"}
         Which end of its interval a stamp marks.
+    negative : {"keep", "zero", "drop"}
+        What is made of readings below zero where the kind is positive.
     """
 
     kind: Kind
     label: Literal["start", "end"]
+    negative: Negative
 
     def __init__(
         self,
@@ -114,6 +120,7 @@ class StationDiffRecon(OfVariable):
         calendar_tz: str = "UTC",
         label: Literal["start", "end"] = "start",
         kind: str | None = None,
+        negative: Negative = "keep",
         until: str | None = None,
         external: Covariates | None = None,
         country: str | None = None,
@@ -136,6 +143,9 @@ class StationDiffRecon(OfVariable):
             As in `bin_points`; read from a network that has them.
         kind : {"real", "positive"}, optional
             What values can be; proposed from the values by default.
+        negative : {"keep", "zero", "drop"}
+            What is made of readings below zero where the kind is positive: instruments give them
+            near zero, so that means without them are too high.
         until : str, optional
             End of training and validation (exclusive).
         external : Covariates, optional
@@ -173,7 +183,7 @@ class StationDiffRecon(OfVariable):
 
         began = clock()
         torch_device(self.device)
-        network = self._network(points, grid, freq, calendar_tz, label)
+        network = self._network(points, grid, freq, calendar_tz, label, columns=columns)
         units = network.units or (columns.units if columns else None)
         self.variable = Variable(
             network.value, grid, network.freq, network.calendar_tz, "mean",
@@ -181,9 +191,11 @@ class StationDiffRecon(OfVariable):
         )  # fmt: skip
         if until:
             network = network.before(self.variable.instant(until))
-        self.kind = self._kind(network, kind)
-        network, _ = cleaned(network, self.kind)
+        self.kind, self.negative = self._kind(network, kind, negative, log), negative
+        network, _ = cleaned(network, self.kind, negative)
+        self.variable = replace(self.variable, record=Record.of(network.values))
         network = network.only(np.isfinite(network.values).sum(axis=0) > 0)  # before `until`
+        self.variable.check_varied(network.values[np.isfinite(network.values)])
         check_size(len(network.names), len(self.settings.lags))
         self.columns, self.label = columns, label
         calendar = Calendar.seen_in(network.times, tz=network.calendar_tz, country=country)
@@ -219,6 +231,7 @@ class StationDiffRecon(OfVariable):
         external: Covariates | None = None,
         exceed: tuple[float, ...] = (),
         keep_draws: bool = False,
+        accept_units: bool = False,
         progress: Progress = silent,
         log: Log = quiet,
     ) -> xr.Dataset:
@@ -229,7 +242,7 @@ class StationDiffRecon(OfVariable):
         points : PointTable or StationNetwork
             Readings; those before the first step mapped serve as history.
         samples : int
-            Draws of the ensemble; mean, spread and quantiles do not depend on it.
+            Draws to keep; mean, spread and quantiles do not depend on it.
         seed : int
             Of the draws.
         times : tuple of str, optional
@@ -240,6 +253,8 @@ class StationDiffRecon(OfVariable):
             Thresholds whose probability of exceedance is mapped, in the unit of the values.
         keep_draws : bool
             Return the draws as ``<value>_draws``.
+        accept_units : bool
+            Map readings as they are although they lie far outside what the model has learnt.
         progress, log : callable
             Told of every step, and of every decision in one sentence.
 
@@ -254,19 +269,21 @@ class StationDiffRecon(OfVariable):
         Raises
         ------
         InvalidParameter
-            If there are more stations than kriging takes: `size.MOST_READINGS` over its steps.
+            If there are more stations than kriging takes: `size.MOST_READINGS` over its steps, or
+            the readings seem to be in other units.
         """
         layers = self._fitted()
         network = self._given(points, sites=math.prod(self.grid.fine_shape))
+        self.variable.check_units(network.values, accept=accept_units, log=log)
         frames = self.variable.frames(network.times, times)
-        kept = samples if keep_draws else 0
+        samples = kept = kept_draws(samples, keep_draws, log)
         check_maps(len(frames), self.grid.fine_shape, kept)
         x, y = centres(self.grid)
         readings = self._readings(network, external)
         found = layers.forecast(
             readings, network.times, frames, Places.of(self.grid).cells_km(self.grid),
             self.terrain.at(external, self.grid, x, y), draws=range(kept), seed=seed,
-            progress=progress,
+            progress=progress, log=log,
         )  # fmt: skip
         return maps_of(
             found, self.variable, network, frames, exceed=exceed,
@@ -298,7 +315,7 @@ class StationDiffRecon(OfVariable):
         return layers.forecast(
             self._readings(network, external), network.times, frames,
             Places.of(self.grid).km(x, y), self.terrain.at(external, self.grid, x, y),
-            draws=range(samples), seed=seed, progress=progress,
+            draws=range(samples), seed=seed, progress=progress, log=log,
         )  # fmt: skip
 
     # --- files ---------------------------------------------------------------------------------
@@ -355,23 +372,27 @@ class StationDiffRecon(OfVariable):
 
     def _network(
         self, points: PointTable | StationNetwork, grid: NestedGrid, freq: str, calendar_tz: str,
-        label: Literal["start", "end"], least: int = 3,
+        label: Literal["start", "end"], least: int = 3, columns: PointColumns | None = None,
     ) -> StationNetwork:  # fmt: skip
         if isinstance(points, StationNetwork):
             return points
+        share = {} if columns is None else {"coverage": columns.coverage}
         return StationNetwork.of(
-            points, grid, freq=freq, calendar_tz=calendar_tz, label=label, least=least
+            points, grid, freq=freq, calendar_tz=calendar_tz, label=label, least=least, **share
         )
 
     def _given(self, points: PointTable | StationNetwork, *, sites: int) -> StationNetwork:
         """Return readings as the model takes them: cleaned, silent stations left out, in order."""
-        network = self._network(points, self.grid, self.freq, self.calendar_tz, self.label, least=0)
+        network = self._network(
+            points, self.grid, self.freq, self.calendar_tz, self.label, least=0,
+            columns=self.columns,
+        )  # fmt: skip
         if network.freq != self.freq:
             raise GridMismatch(
                 f"The readings have steps of {network.freq}, the model of {self.freq}; cut them "
                 f"with freq {self.freq}."
             )
-        network, _ = cleaned(network, self.kind)
+        network, _ = cleaned(network, self.kind, self.negative)
         network = network.canonical()
         lags = len(self._fitted().around.kriging.lags)
         check_size(len(network.names), lags, min(sites, TILE))
@@ -395,16 +416,30 @@ class StationDiffRecon(OfVariable):
             wind=self.settings.wind,
         )  # fmt: skip
 
-    def _kind(self, network: StationNetwork, asked: str | None) -> Kind:
+    def _kind(
+        self, network: StationNetwork, asked: str | None, negative: Negative, log: Log
+    ) -> Kind:
+        """Return the kind asked for or proposed, and say it, with the share below zero."""
         known = network.values[np.isfinite(network.values)]
-        # a few impossible readings do not make a concentration signed
-        usual = known[known >= 0] if (known < 0).sum() < 0.05 * len(known) else known
-        kind = asked or propose_kind(usual, "mean")
+        below = known < 0
+        noise = below.sum() < RARE * len(known) or is_concentration(
+            network.value, self.variable.attrs.get("units", "")
+        )
+        kind = asked or propose_kind(known[~below] if noise else known, "mean")
         if kind not in ("real", "positive"):
             raise InvalidParameter(
                 f"kind must be real or positive for stations, not {kind!r}; leave it out to have "
                 "it proposed."
             )
+        why = "as asked" if asked else "proposed from them"
+        share = f"none is below zero; --kind {'real' if kind == 'positive' else 'positive'} differs"
+        if below.any():
+            made = "values like others" if kind == "real" else MADE[negative]
+            share = (
+                f"{100 * below.mean():.2g} % of the readings are below zero (down to "
+                f"{known.min():g}) and {made}; --kind and --negative say otherwise"
+            )
+        log(f"Values are {kind}, {why}: {share}.")
         return "real" if kind == "real" else "positive"
 
     def _power(self) -> Power:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Literal, Self
 import numpy as np
 
 from ..calendar import iso
-from ..cube import observed
+from ..cube import as_cube, observed
 from ..errors import GridMismatch, InvalidParameter, NoObservations
 from ..grid import NestedGrid, level_of
+from ..points import COVERAGE
 from ..steps import TimeStep
 from .findings import counted, joined
 from .readings import Readings
@@ -24,34 +25,6 @@ if TYPE_CHECKING:
     from ..points import PointTable
 
 LEAST_STATIONS = 3
-
-
-@dataclass(frozen=True)
-class PointColumns:
-    """Which columns of a stations file hold what, kept in the model for later files.
-
-    Parameters
-    ----------
-    value, time : str
-        Value and time columns.
-    x, y : str or None
-        Coordinate columns; None where the file has a geometry or names them itself.
-    crs, tz : str or None
-        CRS of the positions, zone of stamps without one.
-    station : str or None
-        Column of station names.
-    units : str or None
-        Unit of the values, which files of points do not say.
-    """
-
-    value: str
-    time: str = "time"
-    x: str | None = None
-    y: str | None = None
-    crs: str | None = None
-    tz: str | None = None
-    station: str | None = None
-    units: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +87,7 @@ class StationNetwork:
         calendar_tz: str = "UTC",
         label: Literal["start", "end"] = "start",
         least: int = LEAST_STATIONS,
+        coverage: float = COVERAGE,
     ) -> Self:
         """Return the network of a table of station readings.
 
@@ -134,6 +108,8 @@ class StationNetwork:
             ``(start, end]``.
         least : int
             Stations with values that there must be.
+        coverage : float
+            Share of a station's own readings that a longer step needs, such as 18 hours of a day.
 
         Raises
         ------
@@ -145,7 +121,9 @@ class StationNetwork:
             If only one of points and grid has a CRS, or the steps do not fit in memory.
         """
         sites = Sites.of(table, grid)
-        read = Readings.of(table, sites, grid, freq=freq, calendar_tz=calendar_tz, label=label)
+        read = Readings.of(
+            table, sites, grid, freq=freq, calendar_tz=calendar_tz, label=label, coverage=coverage
+        )
         check_fixed(read.rows[sites.near], read.busy)
         kept: NDArray[np.bool_] = np.asarray(np.isfinite(read.values).any(axis=0))
         if int(kept.sum()) < least:
@@ -160,7 +138,7 @@ class StationNetwork:
             freq=TimeStep.parse(freq, tz=calendar_tz).freq,
             calendar_tz=calendar_tz,
             counts=read.counts,
-            notes=(*table.notes, *sites.notes, *_notes(sites, kept, read.repeats)),
+            notes=(*table.notes, *sites.notes, *read.notes, *_notes(sites, kept, read.repeats)),
         )
 
     @classmethod
@@ -179,6 +157,7 @@ class StationNetwork:
         NoObservations, InvalidParameter
             If fewer than three cells were observed, or cells are hardly ever seen again.
         """
+        cube = as_cube(cube)
         if level_of(cube) != "fine":
             raise GridMismatch(
                 f"Stations need a fine cube, but this one has level {cube.attrs.get('level')!r}; "

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..calendar import Calendar
+from ..cube import as_cube
 from ..errors import GridMismatch
 from ..grid import NestedGrid
 from ..model import quiet
-from .evidence import StationSplit, check_varied
+from ..variable import Variable
+from .evidence import StationSplit
 from .network import StationNetwork
 from .places import Places
 from .sky import Sky
@@ -47,6 +49,7 @@ def pretrained(
     NoObservations
         If it has too few steps.
     """
+    history = as_cube(history)
     network = _network(history, len(fitting.network.names), fitting.seed)
     places = Places.of(NestedGrid.of(history))
     step = Calendar.seen_in(network.times).step_ns
@@ -63,7 +66,7 @@ def pretrained(
         calendar=calendar, pretrained=None, verdicts=[], log=quiet,
     )  # fmt: skip
     other.split = StationSplit.of(network.values, network.step_ns)
-    check_varied(network.values)
+    Variable.check_varied(network.values[np.isfinite(network.values)])
     layers, readings = other._prior(other.split.all)
     hidden = other._hidden(layers, readings, tokens=True)
     fitting.log(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ..errors import InvalidParameter
+from ..points import COVERAGE
 from .findings import Action, Finding, findings_table, to_rows
 from .row_checks import (
     missing_codes,
@@ -17,8 +18,9 @@ from .row_checks import (
     silent_stations,
     strays,
 )
-from .survey import Survey
+from .survey import Negative, Survey
 from .value_checks import (
+    MADE,
     constants,
     empty_days,
     flat_lines,
@@ -49,6 +51,8 @@ def inspect(
     calendar_tz: str = "UTC",
     label: Literal["start", "end"] = "start",
     kind: Kind | None = None,
+    coverage: float = COVERAGE,
+    negative: Negative = "keep",
 ) -> list[Finding]:
     """Return what looks wrong in a table of station readings, one finding per station and check.
 
@@ -66,6 +70,10 @@ def inspect(
     kind : {"real", "positive", "count"}, optional
         Of the field; without it few negative readings are errors and many are a field of both
         signs.
+    coverage : float
+        As in `StationNetwork.of`.
+    negative : {"keep", "zero", "drop"}
+        As in `cleaned`.
 
     Raises
     ------
@@ -76,17 +84,28 @@ def inspect(
     """
     if table.value is None:
         raise InvalidParameter("Stations need a value column; name it with --value.")
-    survey = Survey.of(table, grid, freq=freq, calendar_tz=calendar_tz, label=label, kind=kind)
+    survey = Survey.of(
+        table,
+        grid,
+        freq=freq,
+        calendar_tz=calendar_tz,
+        label=label,
+        kind=kind,
+        coverage=coverage,
+        negative=negative,
+    )
     found = [finding for check in OF_ROWS for finding in check(survey)]
     if survey.readings is None:
         return found
     return found + [finding for check in OF_READINGS for finding in check(survey)]
 
 
-def cleaned(network: StationNetwork, kind: Kind) -> tuple[StationNetwork, list[Finding]]:
+def cleaned(
+    network: StationNetwork, kind: Kind, negative: Negative = "keep"
+) -> tuple[StationNetwork, list[Finding]]:
     """Return the network with only the announced changes, and the findings that announce them.
 
-    Negative readings of a field that has none become missing; nothing else changes.
+    Of a field that has no values below zero, such readings are kept, set to zero or dropped.
 
     Parameters
     ----------
@@ -94,11 +113,18 @@ def cleaned(network: StationNetwork, kind: Kind) -> tuple[StationNetwork, list[F
         Readings (T, S).
     kind : {"real", "positive", "count"}
         Of the field.
+    negative : {"keep", "zero", "drop"}
+        Kept ones are noise about zero, without which means were too high; in the transformed
+        units of a positive field they are zero.
     """
+    if negative not in MADE:
+        raise InvalidParameter(f"negative must be keep, zero or drop, not {negative!r}.")
     if kind == "real":
         return network, []
-    found = negative_readings(network.names, network.times, network.values, network.calendar_tz)
-    if not found:
-        return network, []
-    values = np.where(network.values < 0, np.nan, network.values)
-    return replace(network, values=values), found
+    found = negative_readings(
+        network.names, network.times, network.values, network.calendar_tz, negative
+    )
+    if not found or negative == "keep":
+        return network, found
+    instead = 0.0 if negative == "zero" else np.nan
+    return replace(network, values=np.where(network.values < 0, instead, network.values)), found

@@ -9,6 +9,8 @@ import numpy as np
 
 from ..errors import InvalidParameter, MemoryEstimateExceeded, NoObservations
 from ..memory import free_memory
+from ..periods import suited
+from ..points import COVERAGE
 from ..steps import TimeStep
 
 if TYPE_CHECKING:
@@ -42,6 +44,8 @@ class Readings:
     counts : dict of str to int
         ``points_used``, ``points_outside``, ``points_outside_time``, ``points_missing``; their
         sum is n.
+    notes : tuple of str
+        Sentences on rows that do not suit the step.
     """
 
     times: NDArray[np.datetime64]
@@ -51,6 +55,7 @@ class Readings:
     busy: int
     repeats: int
     counts: dict[str, int]
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -62,6 +67,7 @@ class Readings:
         freq: str,
         calendar_tz: str = "UTC",
         label: str = "start",
+        coverage: float = COVERAGE,
     ) -> Readings:
         """Return the readings of the stations of `table`.
 
@@ -78,10 +84,13 @@ class Readings:
             raise InvalidParameter("Stations need a value column; name it with --value.")
         if label not in ("start", "end"):
             raise InvalidParameter(f"label must be one of start, end, got {label!r}.")
+        step = TimeStep.parse(freq, tz=calendar_tz)
+        told = len(table.notes)
+        table = suited(table, step, coverage=coverage, label=label)
+        assert table.value is not None
         near = np.append(sites.near, False)[sites.code]  # code -1: no position
         timed = near & ~np.isnat(table.time)
         _check_rows(table, timed, grid)
-        step = TimeStep.parse(freq, tz=calendar_tz)
         numbers = step.number(table.time[timed] - np.timedelta64(int(label == "end"), "ns"))
         first, last = int(numbers.min()), int(numbers.max())
         shape = (last - first + 1, len(sites.names))
@@ -98,6 +107,7 @@ class Readings:
             len(np.unique(numbers)),
             repeats,
             _counts(known, near),
+            table.notes[told:],
         )
 
 

@@ -24,8 +24,9 @@ class LocalSpread:
     """Factor of the kriging spread, log-linear in the residuals of the readings around.
 
     Readings' own residuals, each hidden from its own prediction, tell how far kriging is off near
-    a spot in this step, over the last day, and over the whole network. Fitted by CRPS, so that it
-    is what makes the distribution sharp and honest at once.
+    a spot in this step, over the last day, and over the whole network; how high the value is
+    expected says what the power of the transformation leaves. Fitted by CRPS, so that it is what
+    makes the distribution sharp and honest at once.
 
     Parameters
     ----------

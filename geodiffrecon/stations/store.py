@@ -10,14 +10,15 @@ import numpy as np
 from ..calendar import Calendar
 from ..errors import IncompatibleModel
 from ..features import Features
+from ..points import PointColumns
 from ..variable import Variable
+from .anomalies import UsualSteps
 from .climate import Climate, PlaceEffect
 from .forecast import Power
 from .kernel import StationKernel
 from .kriging import StationKriging
 from .layers import StationLayers
 from .memory import ErrorMemory
-from .network import PointColumns
 from .recent import RecentErrors
 from .spread import LocalSpread
 from .surroundings import Surroundings
@@ -49,9 +50,10 @@ def pack(layers: StationLayers) -> tuple[dict[str, Any], Arrays]:
     config = {
         "power": asdict(layers.power), "calendar": asdict(layers.climate.calendar),
         "lags": list(around.kriging.lags), "unit_km": around.unit_km, "level": list(around.level),
-        "stations": around.stations,
+        "stations": around.stations, "typical": around.typical,
         "local": asdict(layers.local), "shape": list(layers.shape),
         "memory": asdict(layers.memory), "recent": asdict(layers.recent),
+        "usual": asdict(layers.usual),
         "reach_km": layers.reach_km, "waves": layers.waves, "chain": layers.chain,
         "members": [_sizes(layers)] * len(layers.members), "denoiser": _conditions(layers),
     }  # fmt: skip
@@ -76,6 +78,7 @@ def unpack(
         around = Surroundings(
             StationKriging(kernel, tuple(config["lags"])), config["unit_km"],
             tuple(config["level"]), settings.neighbours, config["stations"],
+            config["typical"],
         )  # fmt: skip
         layers = StationLayers(
             Power(**config["power"]), Climate(Calendar(**config["calendar"]), arrays["climate"]),
@@ -84,8 +87,8 @@ def unpack(
             ),
             around, step, LocalSpread(**_tuples(config["local"])), shape=tuple(config["shape"]),
             memory=ErrorMemory(**_tuples(config["memory"])),
-            recent=RecentErrors(**config["recent"]), reach_km=config["reach_km"],
-            waves=config["waves"], chain=config["chain"],
+            recent=RecentErrors(**config["recent"]), usual=UsualSteps(**config["usual"]),
+            reach_km=config["reach_km"], waves=config["waves"], chain=config["chain"],
         )  # fmt: skip
         for number, sizes in enumerate(config["members"]):
             member = PointFormer(**sizes, width=settings.width, heads=settings.heads)
@@ -116,7 +119,7 @@ def seal(model: StationDiffRecon, layers: StationLayers) -> tuple[dict[str, Any]
     about = {name: getattr(model, name) for name in PLAIN}
     about |= {
         "variable": model.variable.to_dict(), "features": asdict(model.features),
-        "terrain": asdict(model.terrain),
+        "terrain": asdict(model.terrain), "negative": model.negative,
         "columns": asdict(model.columns) if model.columns else None,
     }  # fmt: skip
     settings = model.settings.to_dict()
@@ -142,7 +145,8 @@ def restore(model: StationDiffRecon, config: Mapping[str, Any], arrays: Arrays) 
     model.variable = Variable.from_dict(about["variable"])
     model.features = Features(**_tuples(about["features"]))
     model.terrain = Terrain(**_tuples(about["terrain"]))
-    model.columns = PointColumns(**about["columns"]) if about["columns"] else None
+    model.negative = about.get("negative", "drop")  # what models did that do not say
+    model.columns = PointColumns.from_dict(about["columns"]) if about["columns"] else None
     return unpack(config["layers"], arrays, model.settings, model.variable.step)
 
 

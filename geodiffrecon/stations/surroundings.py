@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from .sky import Sky
+    from .anomalies import Readings
 
     Array = NDArray[np.float64]
 
@@ -26,7 +26,8 @@ MEMORY = 24  # steps back over which residuals are averaged
 PAIRS = 8_000_000  # residuals of pairs of stations that are held at once
 LIMIT = 6.0  # standardised readings beyond it are cut
 FAR = 1e4
-SPREAD_COLUMNS = 3  # first columns of a query, which the local spread reads
+LOWEST = 0.1  # of the typical transformed reading; what is expected lower counts as that
+SPREAD_COLUMNS = 4  # first columns of a query, which the local spread reads
 
 
 @dataclass(frozen=True)
@@ -63,50 +64,6 @@ class Cases:
 
 
 @dataclass(frozen=True)
-class Readings:
-    """A network in the units of the model.
-
-    Parameters
-    ----------
-    anomalies : array (T, S)
-        Transformed, less climate and the lasting effect of places; NaN where missing.
-    centre : array (T,)
-        Climate of the network at each step.
-    km : array (S, 2)
-        Positions.
-    sky : Sky
-        Weather and calendar of every step.
-    terrain : array (S, C)
-        Standardised covariates of the stations' places.
-    lasting : array (S,)
-        Lasting effect of the stations' places.
-    unseen : array (S,), optional
-        The same, each from a fit that had not seen the station; `lasting` without it.
-    """
-
-    anomalies: Array
-    centre: Array
-    km: Array
-    sky: Sky
-    terrain: Array
-    lasting: Array
-    unseen: Array | None = None
-
-    @property
-    def expected(self) -> Array:
-        """Lasting effect (S,) that a prediction of a hidden station may know."""
-        return self.lasting if self.unseen is None else self.unseen
-
-    def hiding(self, keep: NDArray[np.bool_]) -> Readings:
-        """Return the readings of the stations that are kept."""
-        return replace(
-            self, anomalies=self.anomalies[:, keep], km=self.km[keep],
-            terrain=self.terrain[keep], lasting=self.lasting[keep],
-            unseen=None if self.unseen is None else self.unseen[keep],
-        )  # fmt: skip
-
-
-@dataclass(frozen=True)
 class Surroundings:
     """How spots are described, with what was measured in training.
 
@@ -122,6 +79,8 @@ class Surroundings:
         Nearest stations that are described.
     stations : int
         In training; with those of a file, what is said of a step would depend on other steps.
+    typical : float
+        Mean transformed reading in training, where all are positive; else 0.
     """
 
     kriging: StationKriging
@@ -129,6 +88,7 @@ class Surroundings:
     level: tuple[float, float]
     neighbours: int
     stations: int
+    typical: float = 0.0
 
     @classmethod
     def of(cls, kriging: StationKriging, readings: Readings, neighbours: int) -> Surroundings:
@@ -139,7 +99,9 @@ class Surroundings:
         unit = max(float(np.median(nearest.mean(axis=1))), 1e-3)
         known = readings.anomalies[np.isfinite(readings.anomalies)]
         level = float(known.mean()), max(float(known.std()), 1e-6)
-        return cls(kriging, unit, level, neighbours, len(readings.km))
+        z = readings.transformed(np.arange(len(readings.anomalies)))
+        typical = float(np.nanmean(z)) if np.nanmin(z) >= 0 else 0.0
+        return cls(kriging, unit, level, neighbours, len(readings.km), typical)
 
     def of_stations(
         self,
@@ -161,10 +123,10 @@ class Surroundings:
             terrain = torch.as_tensor(readings.terrain)
             cases = self._described(
                 readings, part, readings.km, near, gathered, mean, spread, terrain,
-                others=1 - torch.eye(count, dtype=torch.float64), tokens=tokens,
+                lasting=readings.expected, others=1 - torch.eye(count, dtype=torch.float64),
+                tokens=tokens,
             )  # fmt: skip
-            back = torch.as_tensor(readings.expected + readings.centre[part][:, None])
-            yield part, replace(cases, mean=cases.mean + back.reshape(-1))
+            yield part, _restored(cases, readings, part, readings.expected)
 
     def of_sites(
         self,
@@ -187,7 +149,7 @@ class Surroundings:
             near = heard[_nearest(sites, readings.km[heard], self.neighbours, hide_self=False)]
             past = np.arange(part[0] - MEMORY, part[-1] + 1)
             first, second = _halves(progress, len(past), len(part))
-            own = self._own_residuals(readings, past, first)  # (m + MEMORY, S)
+            own = self.own_residuals(readings, past, first)  # (m + MEMORY, S)
             mean, spread = self.kriging.predict(
                 readings.anomalies, readings.km, part, sites, readings.sky.way, second
             )
@@ -195,10 +157,10 @@ class Surroundings:
             cases = self._described(
                 readings, part, sites, near, gathered,
                 torch.as_tensor(mean), torch.as_tensor(spread), torch.as_tensor(terrain),
-                others=torch.ones(1, len(readings.km), dtype=torch.float64), tokens=tokens,
+                lasting=lasting, others=torch.ones(1, len(readings.km), dtype=torch.float64),
+                tokens=tokens,
             )  # fmt: skip
-            back = torch.as_tensor(lasting + readings.centre[part][:, None])
-            yield part, replace(cases, mean=cases.mean + back.reshape(-1))
+            yield part, _restored(cases, readings, part, lasting)
 
     def _heard(
         self, readings: Readings, frames: NDArray[np.int64], most: int
@@ -246,7 +208,7 @@ class Surroundings:
         return torch.cat(found)
 
     @torch.no_grad()
-    def _own_residuals(
+    def own_residuals(
         self, readings: Readings, rows: NDArray[np.int64], progress: Progress = silent
     ) -> Tensor:
         """Return the standardised leave-one-out residuals (n, S) of the current step alone."""
@@ -270,6 +232,7 @@ class Surroundings:
         spread: Tensor,
         terrain: Tensor,
         *,
+        lasting: Array,
         others: Tensor,
         tokens: bool,
     ) -> Cases:
@@ -293,7 +256,8 @@ class Surroundings:
             around = _tokens(readings, frames, place, near, [*standing, *past], terrain)
         frame = self._frame(readings, frames, others)
         residuals = (current, before, power)
-        query = self._query(place, seen, mean, spread, residuals, frame)
+        height = self._height(mean, readings.usual(frames), lasting)
+        query = self._query(place, seen, mean, spread, residuals, height, frame)
         context = torch.as_tensor(readings.sky.context[frames])[:, None]
         context = context.expand(-1, query.shape[1], -1)
         query = torch.cat([query, context, terrain.expand(len(frames), -1, -1)], dim=-1)
@@ -309,9 +273,10 @@ class Surroundings:
         mean: Tensor,
         spread: Tensor,
         residuals: tuple[Tensor, Tensor, Tensor],
+        height: Tensor,
         frame: list[Tensor],
     ) -> Tensor:
-        """Return the columns (m, Q, 11) that need nothing but readings."""
+        """Return the columns (m, Q, 12) that need nothing but readings."""
         current, before, power = residuals
         shares = torch.exp(-place.apart / (2 * self.unit_km)) * seen
         centre, width = self.level
@@ -322,11 +287,18 @@ class Surroundings:
         columns = [
             torch.log(_local(shares, current**2, 1.0)), torch.log(_local(shares, power, 1.0)),
             torch.log((current**2 * seen).sum(-1) + 3) - torch.log(seen.sum(-1) + 3.0),
-            torch.log(_local(shares, before**2, 1.0)), _local(shares, current, 0.0),
+            height, torch.log(_local(shares, before**2, 1.0)), _local(shares, current, 0.0),
             size, level, torch.log1p(2 * far / self.unit_km) - 1,
             *(part.expand(size.shape) for part in frame),
         ]  # fmt: skip
         return torch.stack(columns, -1)
+
+    def _height(self, mean: Tensor, centre: Array, lasting: Array) -> Tensor:
+        """Return how high values (m, Q) are expected, as a logarithm; 0 where they have a sign."""
+        if not self.typical:
+            return torch.zeros_like(mean)
+        z = mean + torch.as_tensor(centre[:, None] + lasting)
+        return torch.log(z.clamp_min(LOWEST * self.typical) / self.typical)
 
     def _frame(self, readings: Readings, frames: NDArray[np.int64], others: Tensor) -> list[Tensor]:
         """Return level, contrast and share of the stations that report, each (m, Q) or (m, 1)."""
@@ -338,6 +310,16 @@ class Surroundings:
         around = ((value - usual[..., None]) ** 2 * known).sum(-1) / count.clamp_min(1)
         usually = self.stations - len(readings.km) + others.sum(-1)  # less what is hidden
         return [(usual - centre) / width, (around.sqrt() - width) / width, count / usually - 1.0]
+
+
+def _restored(cases: Cases, readings: Readings, part: NDArray[np.int64], lasting: Array) -> Cases:
+    """Return cases in transformed units, whose mean and spread are those of anomalies."""
+    shape = (len(part), -1)
+    mean = readings.restored(part, lasting, cases.mean.numpy().reshape(shape))
+    spread = cases.spread.numpy().reshape(shape) * readings.widths(part)
+    return replace(
+        cases, mean=torch.as_tensor(mean.ravel()), spread=torch.as_tensor(spread.ravel())
+    )
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from ..errors import NoObservations
+from ..points import COVERAGE
 from .readings import Readings
 from .sites import Sites
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from ..grid import NestedGrid
     from ..points import PointTable
+
+Negative = Literal["keep", "zero", "drop"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +41,8 @@ class Survey:
         Zone in which days are cut and times are told.
     kind : str or None
         ``real``, ``positive`` or ``count`` where it is known.
+    negative : {"keep", "zero", "drop"}
+        What is made of readings below zero of a field that has none.
     """
 
     table: PointTable
@@ -46,6 +51,7 @@ class Survey:
     readings: Readings | None
     calendar_tz: str
     kind: str | None = None
+    negative: Negative = "keep"
 
     @classmethod
     def of(
@@ -57,16 +63,19 @@ class Survey:
         calendar_tz: str,
         label: str,
         kind: str | None = None,
+        coverage: float = COVERAGE,
+        negative: Negative = "keep",
     ) -> Survey:
         """Return the survey of `table`."""
         sites = Sites.of(table, grid)
         try:
             readings = Readings.of(
-                table, sites, grid, freq=freq, calendar_tz=calendar_tz, label=label
-            )
+                table, sites, grid, freq=freq, calendar_tz=calendar_tz, label=label,
+                coverage=coverage,
+            )  # fmt: skip
         except NoObservations:
             readings = None
-        return cls(table, grid, sites, readings, calendar_tz, kind)
+        return cls(table, grid, sites, readings, calendar_tz, kind, negative)
 
     @property
     def name(self) -> str:

@@ -14,7 +14,7 @@ from .survey import told
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from .survey import Survey
+    from .survey import Negative, Survey
 
 HOUR_NS = 3_600_000_000_000
 FLAT_NS, FLAT_STEPS = 6 * HOUR_NS, 6
@@ -29,6 +29,7 @@ THOUSAND = (300.0, 3000.0)  # ratio to the others: micrograms among milligrams
 SCALED = (0.5, 2.0)
 STABLE = 0.1  # interquartile range of the log ratio of a station that is scaled, not different
 RARE = 0.05  # share of negative readings that noise gives a concentration
+MADE = {"keep": "noise about zero and kept", "zero": "set to zero", "drop": "taken as missing"}
 
 
 def limits(survey: Survey) -> list[Finding]:
@@ -132,7 +133,9 @@ def negatives(survey: Survey) -> list[Finding]:
     known = max(int(np.isfinite(survey.values).sum()), 1)
     if survey.kind == "real" or (survey.kind is None and below.sum() > RARE * known):
         return []
-    return negative_readings(survey.names, survey.times, survey.values, survey.calendar_tz)
+    return negative_readings(
+        survey.names, survey.times, survey.values, survey.calendar_tz, survey.negative
+    )
 
 
 def negative_readings(
@@ -140,8 +143,9 @@ def negative_readings(
     times: NDArray[np.datetime64],
     values: NDArray[np.float64],
     calendar_tz: str,
+    negative: Negative,
 ) -> list[Finding]:
-    """Return the negative readings of each station of `values` (T, S)."""
+    """Return the negative readings of each station of `values` (T, S), and what is made of them."""
     found = []
     for column in np.flatnonzero((values < 0).any(axis=0)):
         steps = np.flatnonzero(values[:, column] < 0)
@@ -149,10 +153,11 @@ def negative_readings(
         what = f"down to {seen.min():g}" if np.ptp(seen) else f"always {seen[0]:g}, maybe a code"
         text = (
             f"Station {names[column]} has {counted(len(steps), 'reading')} below zero ({what}), "
-            f"first {first}; they are taken as missing, unless --kind real says that values below "
-            "zero exist."
+            f"first {first}; they are {MADE[negative]} (--negative keep, zero or drop), unless "
+            "--kind real says that values below zero exist."
         )
-        found.append(Finding("negative", names[column], len(steps), first, text, LEFT_OUT))
+        action = KEPT if negative == "keep" else LEFT_OUT
+        found.append(Finding("negative", names[column], len(steps), first, text, action))
     return found
 
 

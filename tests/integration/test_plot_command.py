@@ -156,7 +156,7 @@ def points_as_maps(folder, maps, small):
 
 def truth_of_another_grid(folder, maps, small):
     write_netcdf(history_cube(shape=(3, 3), bounds=(116, 39, 118, 41)), folder / "truth.nc")
-    return [maps, "--truth", folder / "truth.nc"], ["grid", "resample"]
+    return [maps, "--truth", folder / "truth.nc"], ["grid", "warp the file"]
 
 
 def truth_of_another_time(folder, maps, small):

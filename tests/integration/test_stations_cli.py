@@ -449,7 +449,7 @@ def options_of_maps(agency, folder):
 def options_of_points(agency, folder):
     write_netcdf(history_cube(days=50), folder / "maps.nc")
     request = ["fit", folder / "maps.nc", "--factor", 4, *QUICK, "--freq", "1h", "--value", "v"]
-    return request, ["--value", "--freq", "only for points"]
+    return request, ["--value", "only for points"]
 
 
 def wrong_column(agency, folder):

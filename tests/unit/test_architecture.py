@@ -14,8 +14,9 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # A module imports only from its left.
 ORDER = """
-    errors progress memory allocator device calendar stamps tables steps axes grid points cube
-    sources binning history covariates trips published features scaling windows noise priors
+    errors progress field memory allocator device calendar zones columns stamps where geometries
+    delimited vectors frames tables rows steps axes files grid points periods cube
+    binning history covariates trips published features scaling windows noise priors
     calibration metrics gate fields standings paper_tables consistency
     schedule diffusion samplers networks tiling series units presets architecture stages training
     conditioning assembly chance reconstruction evidence rehearsal residuals
@@ -23,6 +24,7 @@ ORDER = """
     rivals validation contenders journal comparison
     cf geotiff atmosphere synthetic
     sampling picture marks charts surfaces report
+    interpolation
     comparison_tables pages comparison_report episode station_charts station_tables station_report
     doctor demo cli
 """.split()

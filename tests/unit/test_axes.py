@@ -5,8 +5,9 @@ import pytest
 import xarray as xr
 from pyproj import CRS
 
-from geodiffrecon.axes import CFAxes, crs_of, dataset_box, edges, parse_crs, pick_variable
+from geodiffrecon.axes import CFAxes, crs_of, dataset_box, edges, parse_crs
 from geodiffrecon.errors import GridMismatch, InvalidParameter, MissingColumn, UnreadableFile
+from geodiffrecon.files.netcdf import pick_variable
 
 
 def dataset(dims=("time", "lat", "lon"), units=("degrees_north", "degrees_east")):

@@ -25,7 +25,7 @@ from geodiffrecon.geotiff import MAX_BANDS
 
 MANUAL = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
 COMMANDS = [
-    "demo", "bin", "fit", "reconstruct", "evaluate", "compare", "plot", "info", "doctor",
+    "map", "demo", "bin", "fit", "reconstruct", "evaluate", "compare", "plot", "info", "doctor",
 ]  # fmt: skip
 
 

@@ -352,7 +352,9 @@ def test_every_layer_trains_on_holes_and_reads_nothing_behind_them(aggregation):
         assert any(f"{factor**2 + 1} fine cells are never known" in text for text in said)
     assert len(set(hashes)) == 1
     given = sparse(cube.isel(time=slice(-6, None)))
-    maps = model.reconstruct(given, samples=2, keep_draws=True)
+    # what stood behind the holes of a sum is far above what was learnt: known, and wanted here
+    far = aggregation == "sum"
+    maps = model.reconstruct(given, samples=2, keep_draws=True, accept_units=far)
     for name in maps.data_vars:
         assert np.isfinite(maps[name].values).all()
 

@@ -208,9 +208,11 @@ def test_variogram_finds_what_was_simulated():
 
 
 def test_a_constant_history_can_be_kriged():
-    cube = history_cube(np.full((50, 6, 6), 4.0), factor=2, freq="1D", aggregation="mean")
+    values = np.full((50, 6, 6), 4.0)
+    values[-1] = np.arange(36).reshape(6, 6)  # behind the course: a record must vary somewhere
+    cube = history_cube(values, factor=2, freq="1D", aggregation="mean")
     lesson, method = lesson_of(cube), OrdinaryKriging()
-    method.fit(course_of(lesson))
+    method.fit(course_of(lesson, last=1))
     np.testing.assert_allclose(method.predict(given_of(lesson), np.arange(5)), 4.0)
     np.testing.assert_allclose(method.variances(given_of(lesson), np.arange(5)), 0.0)
 

@@ -19,6 +19,7 @@ from station_worlds import (
 from geodiffrecon.calendar import Calendar
 from geodiffrecon.errors import NoObservations
 from geodiffrecon.networks.points import PointDenoiser, PointFormer
+from geodiffrecon.stations.anomalies import Readings
 from geodiffrecon.stations.climate import Climate, PlaceEffect
 from geodiffrecon.stations.evidence import StationSplit, per_frame
 from geodiffrecon.stations.forecast import Power
@@ -32,7 +33,13 @@ from geodiffrecon.stations.places import Places
 from geodiffrecon.stations.recent import RecentErrors, mean_square
 from geodiffrecon.stations.sky import Sky
 from geodiffrecon.stations.spread import LocalSpread, crps_of, exact_crps
-from geodiffrecon.stations.surroundings import MEMORY, Cases, Readings, Surroundings, _parts
+from geodiffrecon.stations.surroundings import (
+    MEMORY,
+    SPREAD_COLUMNS,
+    Cases,
+    Surroundings,
+    _parts,
+)
 from geodiffrecon.steps import TimeStep
 
 SEED = 11
@@ -317,13 +324,16 @@ def test_normal_scores_keep_unknown_errors_unknown():
 def test_the_local_spread_widens_where_kriging_has_erred():
     rng = np.random.default_rng(SEED)
     erring = torch.as_tensor(rng.normal(size=4000))
-    query = torch.stack([erring, *torch.as_tensor(rng.normal(size=(2, 4000)))], dim=1)
+    others = rng.normal(size=(SPREAD_COLUMNS - 1, 4000))
+    query = torch.stack([erring, *torch.as_tensor(others)], dim=1)
     mean, spread = torch.full((4000,), 30.0).double(), torch.ones(4000).double()
     truth = mean + torch.exp(0.5 * erring + 0.7) * torch.as_tensor(rng.normal(size=4000))
     cases = type("Known", (), {"query": query, "mean": mean, "spread": spread})
     power = Power(1.0, signed=True)
     local = LocalSpread.fit(cases, truth, power, seed=0)
-    found = local.factor(torch.tensor([[0.0, 0, 0], [1.0, 0, 0]]).double())
+    asked = torch.zeros(2, SPREAD_COLUMNS).double()
+    asked[1, 0] = 1
+    found = local.factor(asked)
     np.testing.assert_allclose(found, np.exp([0.7, 1.2]), rtol=0.12)
     assert LocalSpread().factor(query).unique().tolist() == [1.0]
 

@@ -366,10 +366,12 @@ def test_every_layer_is_judged_and_the_log_says_so(small):
     StationDiffRecon(settings=tiny(steps=3)).fit(
         small.network, small.grid, until=UNTIL, log=told.log, progress=told.progress
     )
-    assert [s.split(":")[0] for s in told.sentences] == [
+    kind, *layers = told.sentences
+    assert kind.startswith("Values are positive")
+    assert [s.split(":")[0] for s in layers] == [
         "readings of 2 steps", "local spread", "network", "diffusion",
     ]  # fmt: skip
-    assert all("kept" in s or "left out" in s for s in told.sentences)
+    assert all("kept" in s or "left out" in s for s in layers)
     assert told.steps["covariance over 1 steps"] == 25
 
 
@@ -427,8 +429,10 @@ def test_a_complete_history_comes_first(small):
     model = StationDiffRecon(settings=tiny(steps=5, gated=False, diffusion=False))
     model.fit(small.network, small.grid, until=UNTIL, pretrain=cube, log=told.log,
               progress=told.progress)  # fmt: skip
-    assert told.sentences[0].startswith("Pre-training on ")
-    assert "20 cells of the complete history" in told.sentences[0]
+    kind, first = told.sentences[:2]
+    assert kind.startswith("Values are positive")
+    assert first.startswith("Pre-training on ")
+    assert "20 cells of the complete history" in first
     assert told.steps["pre-training 1"] == 5
     assert np.isfinite(model.reconstruct(small.network, times=DAY).pm25).all()
     with pytest.raises(GridMismatch, match="fine cube"):

@@ -18,8 +18,8 @@ from geodiffrecon.errors import (
     NoObservations,
 )
 from geodiffrecon.grid import NestedGrid
-from geodiffrecon.points import PointTable
-from geodiffrecon.stations.network import PointColumns, StationNetwork
+from geodiffrecon.points import PointColumns, PointTable
+from geodiffrecon.stations.network import StationNetwork
 from geodiffrecon.stations.places import Places
 
 FIRST = np.datetime64("2024-01-01T00:00", "ns")
@@ -114,11 +114,12 @@ def test_counts_add_up_and_the_order_of_rows_is_nothing(seed, freq, named):
     if named:
         far = np.flatnonzero(points.station == "S04")
         points.x[far] += 50
-    network = StationNetwork.of(points, grid, freq=freq, calendar_tz="Asia/Shanghai")
+    cut = {"freq": freq, "calendar_tz": "Asia/Shanghai", "coverage": 0.0}
+    network = StationNetwork.of(points, grid, **cut)
     assert sum(network.counts.values()) == points.n_rows
     assert len(network.names) == (4 if named else 5)
     shuffled = rows(points, rng.permutation(points.n_rows))
-    again = StationNetwork.of(shuffled, grid, freq=freq, calendar_tz="Asia/Shanghai")
+    again = StationNetwork.of(shuffled, grid, **cut)
     assert again.names == network.names
     assert again.notes == network.notes
     np.testing.assert_array_equal(again.values, network.values)
@@ -219,7 +220,11 @@ def test_days_are_cut_in_the_calendar_zone_and_label_end_looks_back(grid):
     days = StationNetwork.of(points, grid, freq="1D", calendar_tz="Asia/Shanghai")
     assert days.times[0] == np.datetime64("2023-12-31T16:00")
     assert days.step_ns == 24 * 3_600_000_000_000
-    np.testing.assert_allclose(days.values[0], points.value.reshape(72, 3)[:16].mean(axis=0))
+    hours = points.value.reshape(72, 3)
+    assert np.isnan(days.values[0]).all()  # 16 of 24 hours are no day
+    np.testing.assert_allclose(days.values[1], hours[16:40].mean(axis=0))
+    partly = StationNetwork.of(points, grid, freq="1D", calendar_tz="Asia/Shanghai", coverage=0.5)
+    np.testing.assert_allclose(partly.values[0], hours[:16].mean(axis=0))
     ends = StationNetwork.of(points, grid, freq="1h", label="end")
     assert ends.times[0] == FIRST - HOUR
     np.testing.assert_array_equal(ends.values, points.value.reshape(72, 3))

@@ -190,22 +190,32 @@ def test_a_steady_multiple_is_other_units_too(look):
     assert "times the median of all stations throughout" in found[0].sentence
 
 
-def test_negative_values_are_missing_unless_the_field_is_real(look, grid, tmp_path):
+def test_negative_values_are_kept_unless_asked_to_be_zero_or_dropped(look, grid, tmp_path):
     data = frame()
     data.loc[at(data, "S0", 7, 8), "pm25"] = [-3.5, -0.5]
-    found = [finding for finding in look(data) if finding.check == "negative"]
-    assert [(f.station, f.count, f.action) for f in found] == [("S0", 2, "left out")]
-    assert "2 readings below zero (down to -3.5), first 2024-01-01T07:00" in found[0].sentence
+    said = {
+        choice: [found for found in look(data, negative=choice) if found.check == "negative"]
+        for choice in ("keep", "zero", "drop")
+    }
+    assert [(f.station, f.count, f.action) for f in said["drop"]] == [("S0", 2, "left out")]
+    assert said["keep"][0].action == "kept"
+    assert (
+        "2 readings below zero (down to -3.5), first 2024-01-01T07:00" in said["drop"][0].sentence
+    )
     assert "negative" not in {finding.check for finding in look(data, kind="real")}
     network = StationNetwork.of(read(data, tmp_path), grid, freq="1h", calendar_tz="Asia/Shanghai")
-    clean, said = cleaned(network, "positive")
-    assert said == found
-    assert np.isnan(clean.values[7:9, 0]).all()
     assert np.isfinite(network.values).all()
+    kept, _ = cleaned(network, "positive")
+    np.testing.assert_array_equal(kept.values, network.values)
+    zero, _ = cleaned(network, "positive", "zero")
+    assert (zero.values[7:9, 0] == 0).all()
+    clean, found = cleaned(network, "positive", "drop")
+    assert found == said["drop"]
+    assert np.isnan(clean.values[7:9, 0]).all()
     changed = clean.values != network.values
     assert changed.sum() == 2
     assert cleaned(network, "real") == (network, [])
-    assert cleaned(clean, "count") == (clean, [])
+    assert cleaned(clean, "count", "drop") == (clean, [])
 
 
 def test_a_field_of_both_signs_has_no_negative_findings(look):
@@ -237,16 +247,19 @@ def test_missing_codes_known_and_suspected(look):
     data.loc[at(data, "S0", 1, 2), "pm25"] = -999
     known = only(look(data), "missing code")
     assert (known.count, known.action) == (2, "left out")
-    assert "2 values of -999 or -9999 in 'pm25' are taken as missing" in known.sentence
+    assert (
+        "2 values of 'pm25' are -999, which nothing declares; they are taken as missing"
+        in known.sentence
+    )
     data = frame()
     data.loc[at(data, "S1", 1, 2, 3), "pm25"] = 9999
     found = look(data)
     suspected = [finding for finding in found if finding.check == "missing code"]
-    assert [(f.count, f.action) for f in suspected] == [(3, "kept")]
-    assert "3 values of 9999 at S1, first 2024-01-01T01:00+08:00" in suspected[0].sentence
+    assert [(f.count, f.action) for f in suspected] == [(3, "left out")]
+    assert "3 values of 'pm25' are 9999, which nothing declares" in suspected[0].sentence
     data = frame()
     data.loc[at(data, "S1", 5), "pm25"] = np.inf
-    assert "1 values are infinite" in only(look(data), "missing code").sentence
+    assert "1 values of 'pm25' are infinite" in only(look(data), "missing code").sentence
 
 
 @pytest.mark.parametrize(("value", "check"), [(0.0, "constant zero"), (42.0, "constant")])
@@ -273,9 +286,8 @@ def test_one_swapped_station_and_a_wholly_swapped_file(look):
     assert (found.station, found.count, found.action) == ("S1", HOURS, "left out")
     assert "on it if x and y are swapped; swap them (240 rows not used)" in found.sentence
     whole = frame().rename(columns={"longitude": "latitude", "latitude": "longitude"})
-    found = only(look(whole), "swapped")
-    assert (found.station, found.count) == (None, 8 * HOURS)
-    assert "8 stations (S0, S1, S2, S3 and 4 more) stand off the grid" in found.sentence
+    with pytest.raises(InvalidParameter, match=r"beyond 90 \(115.2\); exchange x and y\?"):
+        look(whole)
 
 
 def test_stations_outside_near_and_far(look):

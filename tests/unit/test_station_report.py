@@ -30,7 +30,7 @@ from geodiffrecon.stations.tally import (
 )
 from geodiffrecon.stations.trial import Trial
 
-HOURLY, POOLED = "kriging per hour", "pooled square-root kriging"
+HOURLY, POOLED = "kriging per step", "pooled square-root kriging"
 # Name, standard deviation of its own errors, and how large it states them, in square roots.
 METHODS = {
     "geodiffrecon": (0.9, 0.9), HOURLY: (1.1, 0.5), POOLED: (1.0, 0.9), "idw": (1.4, 1.6),

@@ -19,12 +19,13 @@ from geodiffrecon.errors import (
 )
 from geodiffrecon.grid import NestedGrid
 from geodiffrecon.loading import load
+from geodiffrecon.points import PointColumns
 from geodiffrecon.stations import layers
 from geodiffrecon.stations.bench import Bench
 from geodiffrecon.stations.evidence import StationSplit
 from geodiffrecon.stations.folds import Fold
 from geodiffrecon.stations.model import StationDiffRecon
-from geodiffrecon.stations.network import PointColumns, StationNetwork
+from geodiffrecon.stations.network import StationNetwork
 from geodiffrecon.stations.recipe import bench_of
 from geodiffrecon.stations.terrain import Terrain
 from geodiffrecon.steps import TimeStep

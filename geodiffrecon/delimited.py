@@ -1,0 +1,163 @@
+"""Tables in text files: separated by commas, semicolons, tabs, bars or blanks."""
+
+from __future__ import annotations
+
+import csv as plain_csv
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from .columns import blanked
+from .errors import UnreadableFile
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+SEPARATORS = ",;\t|"
+BLANKS = r"\s+"
+WKT_NAMES = {"wkt", "ewkt", "geometry", "geom", "the_geom", "wkb_geometry", "shape"}
+HEAD_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """A table in a text file.
+
+    Parameters
+    ----------
+    path : Path
+        The file, compressed or not.
+
+    Raises
+    ------
+    UnreadableFile
+        If it is empty, or in no encoding of Unicode.
+    """
+
+    path: Path
+    separator: str = field(init=False)
+    encoding: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        encoding = _encoding(self._bytes(HEAD_BYTES))
+        object.__setattr__(self, "encoding", encoding)
+        object.__setattr__(self, "separator", _separator(self._head(encoding)))
+
+    @property
+    def label(self) -> str:
+        """How sentences call it."""
+        return self.path.name
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Names of the columns."""
+        head = self._head(self.encoding)
+        if self.separator == BLANKS:
+            return [name.strip("\"'") for name in re.split(r"\s+", head[0].strip())]
+        row = next(plain_csv.reader(head[:1], delimiter=self.separator))
+        return [name.strip() for name in row]
+
+    @property
+    def geometry(self) -> str | None:
+        """The column of positions as WKT, if there is one."""
+        return next((name for name in self.names if name.lower() in WKT_NAMES), None)
+
+    @property
+    def comma(self) -> bool:
+        """Whether a comma can only be a decimal one."""
+        return self.separator == ";"
+
+    def columns(self, wanted: Sequence[str], numbers: Sequence[str] = ()) -> dict[str, Any]:
+        """Return columns as Arrow text, `numbers` as such where they are plain ones."""
+        import pyarrow as pa
+        from pyarrow import csv
+
+        if self.separator == BLANKS:
+            return self._between_blanks(wanted)
+        kinds = dict.fromkeys(wanted, pa.string()) | dict.fromkeys(numbers, pa.float64())
+        blanks = ["", "NaN", "nan", "NULL", "null", "NA", "N/A", "None"]
+        read = csv.ReadOptions(column_names=self.names, skip_rows=1, encoding=self.encoding)
+        try:
+            table = csv.read_csv(
+                self.path,
+                read_options=read,
+                parse_options=csv.ParseOptions(delimiter=self.separator),
+                convert_options=csv.ConvertOptions(
+                    include_columns=list(wanted),
+                    column_types=kinds,
+                    null_values=blanks,
+                    strings_can_be_null=True,
+                ),
+            )
+        except pa.ArrowInvalid as error:
+            if numbers and "conversion error" in str(error):
+                return self.columns(wanted)  # decimal commas, or what is no number
+            raise self._unreadable(str(error)) from error
+        return {name: table[name] for name in wanted}
+
+    def _between_blanks(self, wanted: Sequence[str]) -> dict[str, Any]:
+        import pandas as pd
+        import pyarrow as pa
+
+        frame = pd.read_csv(
+            self.path, sep=BLANKS, dtype=str, encoding=self.encoding, keep_default_na=False
+        )
+        return {name: blanked(pa.array(frame[name].astype(object), pa.string())) for name in wanted}
+
+    def _head(self, encoding: str) -> list[str]:
+        text = self._bytes(HEAD_BYTES).decode(encoding, errors="replace").lstrip("\ufeff")
+        lines = text.splitlines()
+        if not lines or not lines[0].strip():
+            raise UnreadableFile(
+                f"{self.path} is empty; a CSV needs a header line with column names."
+            )
+        return lines
+
+    def _bytes(self, size: int) -> bytes:
+        import pyarrow as pa
+
+        with pa.input_stream(str(self.path), compression="detect") as stream:
+            return bytes(stream.read(size))
+
+    def _unreadable(self, why: str) -> UnreadableFile:
+        if "UTF8" in why or "UTF-8" in why:
+            raw = self._bytes(1 << 28)
+            seen, line = _seen(raw)
+            return UnreadableFile(
+                f"{self.path} is not in UTF-8 (line {line}); it looks like {seen}, so save it as "
+                "UTF-8."
+            )
+        first = why.strip().splitlines()[0].rstrip(".")
+        return UnreadableFile(f"{self.path} is no readable CSV ({first}).")
+
+
+def _encoding(head: bytes) -> str:
+    """Return the encoding that the first bytes tell; UTF-8 without a mark."""
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "utf-16"
+    if head[:2000].count(b"\0") > len(head[:2000]) // 4:
+        return "utf-16-le" if head[1:2] == b"\0" else "utf-16-be"
+    return "utf-8"
+
+
+def _seen(raw: bytes) -> tuple[str, int]:
+    """Return what encoding bytes that are not UTF-8 seem to have, and the first line of them."""
+    try:
+        raw.decode("utf-8")
+        line = 1
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+    runs = [len(run) for run in re.findall(rb"[\x81-\xfe]+", raw)]
+    pairs = bool(runs) and all(size % 2 == 0 for size in runs)
+    return ("GB18030 or another of East Asia" if pairs else "Windows-1252 (Latin-1)"), line
+
+
+def _separator(head: list[str]) -> str:
+    """Return what separates the columns of the header, outside quotes."""
+    bare = re.sub(r'"[^"]*"', "", head[0])
+    found = max(SEPARATORS, key=bare.count)
+    if bare.count(found) or len(head[0].split()) < 2:
+        return found
+    return BLANKS
