@@ -178,7 +178,7 @@ def length(km: float) -> str:
     >>> length(4.123), length(0.25)
     ('4.1 km', '250 m')
     """
-    return f"{km:.3g} km" if km >= 100 else f"{km:.2g} km" if km >= 1 else f"{1000 * km:.2g} m"
+    return f"{km:.3g} km" if km >= 100 else f"{km:.2g} km" if km >= 1 else f"{1000 * km:.3g} m"
 
 
 def matern(h: Array, nu: float, scale: float) -> Array:
