@@ -360,14 +360,3 @@ def _name_groups(path: Path) -> None:
             f"{path.name} holds its variables in groups ({listed}); name one with --variable "
             f"{(names or [deeper[0] + '/NAME'])[0]}."
         )
-
-
-def crs_said(dataset: xr.Dataset, name: str) -> str:
-    """Return the CRS of a variable for people, whatever state it is in."""
-    from ..errors import GeoDiffReconError
-
-    try:
-        crs, _ = crs_of(dataset, name, CFAxes.of(dataset, name))
-    except GeoDiffReconError as error:
-        return f"unreadable ({error})"
-    return "none" if crs is None else str(crs)[:60]
