@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..axes import CFAxes, Lattice, crs_of, dataset_box, lattice, parse_crs, transform_of
+from ..axes import CFAxes, Lattice, dataset_box, lattice, parse_crs, transform_of
 from ..errors import InvalidParameter, MissingColumn, UnreadableFile
 from .layouts import check_maps, other_layout
 
