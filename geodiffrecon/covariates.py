@@ -11,8 +11,9 @@ import pandas as pd
 
 from .axes import CFAxes, crs_of, dataset_box, lattice
 from .errors import GridMismatch, InvalidParameter, InvalidTime, MissingColumn, UnreadableFile
+from .files.kinds import is_netcdf
 from .files.layouts import categories
-from .files.netcdf import NETCDF_SUFFIXES, damaged, decoded, open_raw
+from .files.netcdf import damaged, decoded, open_raw
 from .files.quality import blank_codes
 from .files.times import cf_times
 from .grid import NestedGrid
@@ -130,7 +131,7 @@ def open_covariates(path: str | Path, *, tz: str | None = None) -> Covariates:
     path = Path(path)
     if not path.exists():
         raise UnreadableFile(f"{path} does not exist; check the path of the external features.")
-    if path.suffix.lower() in NETCDF_SUFFIXES:
+    if is_netcdf(path):
         return _from_netcdf(path)
     return _from_csv(path, tz)
 

@@ -39,11 +39,15 @@ class TextTable:
     path: Path
     separator: str = field(init=False)
     encoding: str = field(init=False)
+    above: int = field(init=False)  # lines of comment before the header
 
     def __post_init__(self) -> None:
         encoding = _encoding(self._bytes(HEAD_BYTES))
+        head = self._head(encoding)
+        above = _comments(head)
         object.__setattr__(self, "encoding", encoding)
-        object.__setattr__(self, "separator", _separator(self._head(encoding)))
+        object.__setattr__(self, "above", above)
+        object.__setattr__(self, "separator", _separator(head[above:]))
 
     @property
     def label(self) -> str:
@@ -53,7 +57,7 @@ class TextTable:
     @cached_property
     def names(self) -> list[str]:
         """Names of the columns."""
-        head = self._head(self.encoding)
+        head = self._head(self.encoding)[self.above :]
         if self.separator == BLANKS:
             return [name.strip("\"'") for name in re.split(r"\s+", head[0].strip())]
         row = next(plain_csv.reader(head[:1], delimiter=self.separator))
@@ -78,7 +82,9 @@ class TextTable:
             return self._between_blanks(wanted)
         kinds = dict.fromkeys(wanted, pa.string()) | dict.fromkeys(numbers, pa.float64())
         blanks = ["", "NaN", "nan", "NULL", "null", "NA", "N/A", "None"]
-        read = csv.ReadOptions(column_names=self.names, skip_rows=1, encoding=self.encoding)
+        read = csv.ReadOptions(
+            column_names=self.names, skip_rows=self.above + 1, encoding=self.encoding
+        )
         try:
             table = csv.read_csv(
                 self.path,
@@ -102,8 +108,9 @@ class TextTable:
         import pyarrow as pa
 
         frame = pd.read_csv(
-            self.path, sep=BLANKS, dtype=str, encoding=self.encoding, keep_default_na=False
-        )
+            self.path, sep=BLANKS, dtype=str, encoding=self.encoding, keep_default_na=False,
+            skiprows=self.above,
+        )  # fmt: skip
         return {name: blanked(pa.array(frame[name].astype(object), pa.string())) for name in wanted}
 
     def _head(self, encoding: str) -> list[str]:
@@ -152,6 +159,16 @@ def _seen(raw: bytes) -> tuple[str, int]:
     runs = [len(run) for run in re.findall(rb"[\x81-\xfe]+", raw)]
     pairs = bool(runs) and all(size % 2 == 0 for size in runs)
     return ("GB18030 or another of East Asia" if pairs else "Windows-1252 (Latin-1)"), line
+
+
+def _comments(head: list[str]) -> int:
+    """Return how many lines of # stand above the header, which may begin with one itself."""
+    above = next((n for n, line in enumerate(head) if not line.startswith("#")), 0)
+    if above and _separator(head[above:]) == _separator(head[above - 1 :]) != BLANKS:
+        separator = _separator(head[above:])
+        own, after = (line.count(separator) for line in head[above - 1 : above + 1])
+        return above - (own == after > 0)
+    return above
 
 
 def _separator(head: list[str]) -> str:

@@ -11,7 +11,8 @@ import numpy as np
 
 from .axes import crop_box, dataset_box, geobox, parse_crs
 from .errors import GridMismatch, InvalidParameter, MissingCRS
-from .files.netcdf import NETCDF_SUFFIXES, open_netcdf
+from .files.kinds import is_netcdf
+from .files.netcdf import open_netcdf
 from .files.sources import open_source
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ class NestedGrid:
         box = open_source(path).box
         if box.crs is None:
             raise MissingCRS(f"{path.name} has no CRS; give the grid by bounds and --grid-crs.")
-        if factor == 1 and path.suffix.lower() in NETCDF_SUFFIXES:
+        if factor == 1 and is_netcdf(path):
             with open_netcdf(path) as dataset:
                 if {"level", "factor", "value"} <= set(dataset.attrs):
                     return cls.of(dataset)

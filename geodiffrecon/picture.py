@@ -229,7 +229,12 @@ def main_values(cube: xr.Dataset) -> NDArray[np.floating]:
 
 
 def when(maps: xr.Dataset, step: int) -> str:
-    """Return the start of a step in the zone of the maps: a date, or date, time and zone."""
+    """Return the start of a step in the zone of the maps: a date, or date, time and zone.
+
+    Nothing for a map whose file says no time.
+    """
+    if maps.attrs.get("undated"):
+        return ""
     zone = str(maps.attrs["calendar_tz"])
     local = pd.Timestamp(maps["time"].values[step]).tz_localize("UTC").tz_convert(zone)
     if local == local.normalize():

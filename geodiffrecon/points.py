@@ -16,7 +16,7 @@ from .files.quality import blank_codes
 from .frames import FrameTable
 from .rows import Read, RowChoice, read_rows
 from .stamps import Clock, joined, read_stamps
-from .tables import LON_LAT, Table, open_table
+from .tables import Table, in_degrees, open_table
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -340,8 +340,7 @@ def points_crs(table: Positions, crs: Any, label: str) -> tuple[CRS | None, list
     if table.crs is not None:
         return parse_crs(table.crs), []
     found = "" if table.names is None else " and ".join(table.names)
-    lower = None if table.names is None else (table.names[0].lower(), table.names[1].lower())
-    if lower not in LON_LAT:
+    if table.names is None or not in_degrees(table.names):
         columns = f" (columns {found})" if found else ""
         raise MissingCRS(
             f"{label} has no CRS{columns}; give it with --crs, for example --crs EPSG:4326, "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ import numpy as np
 
 from .columns import as_arrow, blanked, names, require
 from .errors import InvalidParameter, MissingColumn
-from .tables import Positions, open_table, read_positions
+from .tables import Positions, open_table, read_positions, simple
 from .where import Condition
 
 if TYPE_CHECKING:
@@ -182,11 +181,6 @@ def _mask(chosen: NDArray[np.bool_]) -> Any:
     import pyarrow as pa
 
     return pa.array(chosen)
-
-
-def simple(name: str) -> str:
-    """Return a name in small letters and figures only."""
-    return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def _time_columns(

@@ -15,7 +15,7 @@ from .errors import InvalidParameter, MissingColumn, MissingCRS, UnreadableFile
 from .grid import NestedGrid, level_of
 from .points import plausible, points_crs
 from .stamps import utc_stamps
-from .tables import CSV_SUFFIXES, PAIRS, read_positions
+from .tables import CSV_SUFFIXES, read_positions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -139,15 +139,17 @@ def read_places(
     if (x is None) != (y is None):
         raise InvalidParameter("Give both --x and --y, or neither.")
     pair = None if x is None or y is None else (x, y)
-    guesses = PAIRS if usual is None else (_lower(usual), *PAIRS)
     text = TextTable(path)
-    table = read_positions(text, columns=[], xy=pair, guesses=guesses)
+    named = {name.lower(): name for name in reversed(text.names)}
+    if pair is None and usual is not None and set(_lower(usual)) <= set(named):
+        pair = named[usual[0].lower()], named[usual[1].lower()]
+    table = read_positions(text, columns=[], xy=pair)
     if crs is None and usual is not None and table.names and _lower(table.names) == _lower(usual):
         crs = usual_crs
     known, notes = points_crs(table, crs, path.name)
     east, north, told = plausible(table.x, table.y, known)
     rows = pd.read_csv(
-        path, sep=text.separator, dtype=str, keep_default_na=False,
+        path, sep=text.separator, dtype=str, keep_default_na=False, skiprows=text.above,
         encoding="utf-8-sig" if text.encoding == "utf-8" else text.encoding,
     )  # fmt: skip
     return Places(rows, east, north, known, (*notes, *told))

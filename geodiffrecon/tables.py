@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
@@ -23,35 +24,25 @@ if TYPE_CHECKING:
 
 
 CSV_SUFFIXES = {".csv", ".tsv", ".txt", ".dat"}
-PARQUET_SUFFIXES = {".parquet", ".geoparquet", ".pq"}
-LON_LAT = (
-    ("lon", "lat"),
-    ("longitude", "latitude"),
-    ("long", "lat"),
-    ("lng", "lat"),
-    ("decimallongitude", "decimallatitude"),
-    ("station_longitude_deg", "station_latitude_deg"),
-    ("site_longitude", "site_latitude"),
-    ("station_longitude", "station_latitude"),
-    ("stationlon", "stationlat"),
-    ("lon_deg", "lat_deg"),
-    ("longitude_deg", "latitude_deg"),
-    ("coordinates_longitude", "coordinates_latitude"),
-    ("coordinates.longitude", "coordinates.latitude"),
-)
+FEATHER_SUFFIXES = {".feather", ".arrow", ".ipc"}
+ARROW_SUFFIXES = {".parquet", ".geoparquet", ".pq", *FEATHER_SUFFIXES}
 X_Y = (
     ("x", "y"),
-    ("x_coord", "y_coord"),
     ("xcoord", "ycoord"),
-    ("coord_x", "coord_y"),
-    ("x_centroid", "y_centroid"),
-    ("x_m", "y_m"),
+    ("coordx", "coordy"),
+    ("xcentroid", "ycentroid"),
+    ("xm", "ym"),
     ("easting", "northing"),
-    ("utm_x", "utm_y"),
-    ("point_x", "point_y"),
+    ("eastings", "northings"),
+    ("utmx", "utmy"),
+    ("utmeasting", "utmnorthing"),
+    ("pointx", "pointy"),
     ("xkoord", "ykoord"),
+    ("rechtswert", "hochwert"),
 )
-PAIRS = (*LON_LAT, *X_Y)
+LONGITUDE = re.compile(r"(?P<before>[a-z]*?)(?:decimal)?(?P<name>longitude|long|lng|lon)"
+                       r"(?P<after>deg|degrees|dd|decdeg|wgs|wgs84|epsg4326)?")  # fmt: skip
+LATITUDES = {"longitude": "latitude", "long": "lat", "lng": "lat", "lon": "lat"}
 
 
 class Table(Protocol):
@@ -94,8 +85,8 @@ class Positions:
 
 
 @dataclass(frozen=True)
-class ParquetTable:
-    """A Parquet or GeoParquet file."""
+class ArrowTable:
+    """A Parquet, GeoParquet or Feather file."""
 
     path: Path
     comma = False
@@ -112,6 +103,9 @@ class ParquetTable:
         import pyarrow.parquet as pq
 
         try:
+            if self._feather:
+                with pa.ipc.open_file(self.path) as opened:
+                    return opened.schema
             return pq.read_schema(self.path)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise self._unreadable(error) from error
@@ -158,17 +152,24 @@ class ParquetTable:
     def columns(self, wanted: Sequence[str], numbers: Sequence[str] = ()) -> dict[str, Any]:
         """Return columns as Arrow arrays."""
         import pyarrow as pa
+        import pyarrow.feather as pf
         import pyarrow.parquet as pq
 
+        read = pf.read_table if self._feather else pq.read_table
         try:
-            table = pq.read_table(self.path, columns=list(wanted))
+            table = read(self.path, columns=list(wanted))
         except (pa.ArrowException, OSError, ValueError) as error:
             raise self._unreadable(error) from error
         return {name: table[name] for name in wanted}
 
+    @property
+    def _feather(self) -> bool:
+        return self.path.suffix.lower() in FEATHER_SUFFIXES
+
     def _unreadable(self, error: BaseException) -> UnreadableFile:
         first = (str(error).strip().splitlines() or [""])[0].rstrip(".")
-        return UnreadableFile(f"{self.path} is no readable Parquet ({first}).")
+        form = "Feather" if self._feather else "Parquet"
+        return UnreadableFile(f"{self.path} is no readable {form} ({first}).")
 
 
 def open_table(path: Path, layer: str | None = None) -> Table:
@@ -184,16 +185,20 @@ def open_table(path: Path, layer: str | None = None) -> Table:
     if not path.exists():
         raise UnreadableFile(f"{path} does not exist; check the path of the points file.")
     suffixes = {suffix.lower() for suffix in path.suffixes[-2:]}
-    flat = bool(suffixes & (PARQUET_SUFFIXES | CSV_SUFFIXES))
-    if flat and layer is not None:
+    if is_flat(path) and layer is not None:
         raise InvalidParameter(f"{path.name} has no layers; leave out --layer.")
     try:
-        if suffixes & PARQUET_SUFFIXES:
-            return ParquetTable(path)
+        if suffixes & ARROW_SUFFIXES:
+            return ArrowTable(path)
         return TextTable(path) if suffixes & CSV_SUFFIXES else VectorTable(path, layer)
     except (OSError, RuntimeError, UnicodeDecodeError) as error:
         first = (str(error).strip().splitlines() or [""])[0].rstrip(".")
         raise UnreadableFile(f"{path} cannot be read ({first}).") from error
+
+
+def is_flat(path: Path) -> bool:
+    """Tell by its name whether a file is one table that GDAL is not asked about."""
+    return bool({suffix.lower() for suffix in path.suffixes[-2:]} & (ARROW_SUFFIXES | CSV_SUFFIXES))
 
 
 def read_positions(
@@ -201,7 +206,6 @@ def read_positions(
     *,
     columns: Sequence[str],
     xy: tuple[str, str] | None,
-    guesses: Sequence[tuple[str, str]] = PAIRS,
 ) -> Positions:
     """Read `columns` and the positions of a table.
 
@@ -212,9 +216,7 @@ def read_positions(
     columns : sequence of str
         Columns to read.
     xy : (x, y) or None
-        Coordinate columns; None to use the geometry, or the first pair of `guesses` that exists.
-    guesses : sequence of (x, y)
-        Names (case-insensitive) of coordinate columns to look for.
+        Coordinate columns; None to use the geometry, or columns of usual names.
 
     Raises
     ------
@@ -227,7 +229,7 @@ def read_positions(
     require(wanted, table.names, table.label)
     text = isinstance(table, TextTable)
     if pair is None and (text or table.geometry is None):
-        pair = _guess(table.names, guesses)
+        pair = usual_pair(table.names, table.label)
     if pair is not None:
         require(pair, table.names, table.label)
         read = table.columns(list(dict.fromkeys([*wanted, *pair])), pair)
@@ -246,21 +248,69 @@ def read_positions(
         raise MissingColumn(_no_places(table))
     read = table.columns(list(dict.fromkeys([*wanted, name])))
     kept = {column: read[column] for column in wanted}
-    if isinstance(table, ParquetTable) and table.geometry is not None:
+    if isinstance(table, ArrowTable) and _is_binary(read[name]):
         x, y = positions(read[name])
         return Positions(x, y, kept, table.crs, None)
     (x, y), crs = text_positions(read[name], name)
     return Positions(x, y, kept, crs, None)
 
 
-def _guess(names: Sequence[str], guesses: Sequence[tuple[str, str]]) -> tuple[str, str] | None:
-    lower = {name.lower(): name for name in reversed(names)}
-    return next(((lower[x], lower[y]) for x, y in guesses if x in lower and y in lower), None)
+def _is_binary(column: Any) -> bool:
+    """Tell whether a column holds geometries rather than text of them."""
+    import pyarrow as pa
+
+    return not any(kind(column.type) for kind in (pa.types.is_string, pa.types.is_large_string))
+
+
+def usual_pair(names: Sequence[str], label: str) -> tuple[str, str] | None:
+    """Return the columns of x and y by their usual names, longitudes first, or None.
+
+    Raises
+    ------
+    InvalidParameter
+        If there are several pairs, such as those of a start and of an end.
+
+    Examples
+    --------
+    >>> usual_pair(["id", "Site Latitude", "Site Longitude"], "a.csv")
+    ('Site Longitude', 'Site Latitude')
+    """
+    by_name: dict[str, str] = {}
+    for name in names:
+        by_name.setdefault(simple(name), name)
+    pairs = {}
+    for name, own in by_name.items():
+        match = LONGITUDE.fullmatch(name)
+        other = None if match is None else by_name.get(
+            name[: match.start("name")] + LATITUDES[match["name"]] + name[match.end("name") :]
+        )  # fmt: skip
+        if match is not None and other is not None:
+            pairs[match["before"]] = (own, other)
+    if "" in pairs or len(pairs) == 1:
+        return pairs.get("", next(iter(pairs.values())))
+    if pairs:
+        listed = " and ".join("/".join(pair) for pair in list(pairs.values())[:3])
+        raise InvalidParameter(
+            f"{label} has several places a row, {listed}; choose one with --x and --y."
+        )
+    return next(((by_name[x], by_name[y]) for x, y in X_Y if x in by_name and y in by_name), None)
+
+
+def in_degrees(pair: tuple[str, str]) -> bool:
+    """Tell whether the names of columns say longitude and latitude."""
+    match = LONGITUDE.fullmatch(simple(pair[0]))
+    return match is not None and LATITUDES[match["name"]] in simple(pair[1])
+
+
+def simple(name: str) -> str:
+    """Return a name in small letters and figures only."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 def _no_places(table: Table) -> str:
     listed = ", ".join(table.names[:12])
     return (
         f"{table.label} has no geometry and no lon/lat columns (columns: {listed}); name the "
-        "coordinate columns with --x and --y, or the file of the stations with --sites."
+        "coordinate columns with --x and --y, or the file of the stations with --sites and --on, "
+        "and --melt where each column is a station."
     )

@@ -60,7 +60,7 @@ class VectorTable:
         """What GDAL tells of the layer."""
         import pyogrio
 
-        return self._asked(pyogrio.read_info, layer=self.layer)
+        return asked(self.path, pyogrio.read_info, layer=self.layer)
 
     @property
     def names(self) -> list[str]:
@@ -94,7 +94,7 @@ class VectorTable:
         # GDAL drops the Z of stamps in a GeoJSON whose offsets differ, unless they stay text.
         json = self.path.suffix.lower() in JSON_SUFFIXES
         as_text = {"DATE_AS_STRING": "YES"} if json else {}
-        meta, table = self._asked(
+        meta, table = asked(self.path,
             pyogrio.read_arrow, layer=self.layer, columns=list(wanted), read_geometry=geometry,
             datetime_as_string=True, **as_text,
         )  # fmt: skip
@@ -107,7 +107,7 @@ class VectorTable:
         """Return the layer to read."""
         import pyogrio
 
-        layers = {str(name): kind for name, kind in self._asked(pyogrio.list_layers)}
+        layers = {str(name): kind for name, kind in asked(self.path, pyogrio.list_layers)}
         if layer is not None:
             if layer not in layers:
                 raise MissingColumn(
@@ -118,12 +118,7 @@ class VectorTable:
             return None
         points = [name for name, kind in layers.items() if kind and "Point" in kind]
         placed = points or [name for name, kind in layers.items() if kind]
-        rows = {
-            name: int(self._asked(pyogrio.read_info, layer=name, force_feature_count=True)[
-                "features"
-            ])
-            for name in placed or layers
-        }  # fmt: skip
+        rows = {name: count(self.path, name) for name in placed or layers}
         full = [name for name, number in rows.items() if number != 0] or list(rows)
         if len(full) > 1:
             listed = ", ".join(f"{name} ({rows[name]} rows)" for name in full)
@@ -162,17 +157,42 @@ class VectorTable:
         except sqlite3.Error:
             return  # a view of GDAL's own, say
 
-    def _asked(self, ask: Any, **options: Any) -> Any:
-        """Return what pyogrio answers, or raise one sentence."""
-        name = str(self.path)
-        if SPECIAL & set(name):
-            name = f"/vsisubfile/0,{self.path.resolve()}"
-        try:
-            return ask(name, **options)
-        except (OSError, RuntimeError, ValueError) as error:
-            first = str(error).strip().split(" It might help to")[0].splitlines() or [""]
-            why = first[0].replace("/vsisubfile/0,", "").rstrip(".;")
-            raise UnreadableFile(f"{self.path} cannot be read ({why}).") from error
+
+def asked(path: Path, ask: Any, **options: Any) -> Any:
+    """Return what pyogrio answers of a file, or raise one sentence."""
+    name = str(path)
+    if SPECIAL & set(name):
+        name = f"/vsisubfile/0,{path.resolve()}"
+    try:
+        return ask(name, **options)
+    except IndexError as error:
+        raise UnreadableFile(
+            f"{path} has no layer that can be read; it may be damaged, so write it anew."
+        ) from error
+    except (OSError, RuntimeError, ValueError) as error:
+        first = str(error).strip().split(" It might help to")[0].splitlines() or [""]
+        why = first[0].replace("/vsisubfile/0,", "").rstrip(".;")
+        if "not recognized" in why and path.suffix.lower() in JSON_SUFFIXES:
+            why = "it is no GeoJSON: write its rows as CSV"
+        raise UnreadableFile(f"{path} cannot be read ({why}).") from error
+
+
+def count(path: Path, layer: str) -> int:
+    """Return how many rows a layer has."""
+    import pyogrio
+
+    about = asked(path, pyogrio.read_info, layer=layer, force_feature_count=True)
+    return int(about["features"])
+
+
+def layers_of(path: Path) -> dict[str, tuple[int, str | None]]:
+    """Return the rows and the kind of geometry of each layer of a file that has several."""
+    import pyogrio
+
+    found = {str(name): kind for name, kind in asked(path, pyogrio.list_layers)}
+    if len(found) < 2:
+        return {}
+    return {name: (count(path, name), kind) for name, kind in found.items()}
 
 
 def _sql(name: str) -> str:

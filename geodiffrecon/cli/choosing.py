@@ -26,13 +26,22 @@ INNER = {"end": "end_column"}  # evaluate has an end of its own
 
 def reads_rows(command: Callable[..., None]) -> Callable[..., None]:
     """Return a command with the options of `RowChoice`, which reach it together as ``choice``."""
+    return _with_rows(command, SHARED)
+
+
+def surveys_rows(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command as `reads_rows` does, but without periods, which one date has not."""
+    return _with_rows(command, {name: kind for name, kind in SHARED.items() if name != "end"})
+
+
+def _with_rows(command: Callable[..., None], added: dict[str, Any]) -> Callable[..., None]:
     signature = inspect.signature(command)
     own = {name: part for name, part in signature.parameters.items() if name != "choice"}
-    outer = {name: INNER.get(name, name) for name in SHARED}
+    outer = {name: INNER.get(name, name) for name in added}
 
     @wraps(command)
     def run(**given: Any) -> None:
-        shared = {name: given[outer[name]] for name in SHARED}
+        shared = {name: given[outer[name]] for name in added}
         shared["sites"] = None if shared["sites"] is None else str(shared["sites"])
         command(**{name: given[name] for name in own}, choice=RowChoice(**shared))
 
@@ -41,7 +50,7 @@ def reads_rows(command: Callable[..., None]) -> Callable[..., None]:
         inspect.Parameter(
             outer[name], keyword, default=False if name == "melt" else None, annotation=kind
         )
-        for name, kind in SHARED.items()
+        for name, kind in added.items()
     ]
     run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {part.name: part.annotation for part in parameters} | {"return": None}

@@ -135,7 +135,7 @@ def _check_levels(both: bool, factor: int) -> None:
 
 
 def _is_netcdf(out: Path) -> bool:
-    from ..files.netcdf import NETCDF_SUFFIXES
+    from ..files.kinds import NETCDF_SUFFIXES
 
     return out.suffix.lower() in NETCDF_SUFFIXES
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InvalidParameter, MissingColumn, MissingCRS
+from ..errors import InvalidParameter, MissingColumn, MissingCRS, UnreadableFile
+from ..files.kinds import holds_points, is_zarr
 from ..rows import RowChoice
 from .reading import Reading
 
@@ -18,11 +19,6 @@ if TYPE_CHECKING:
     from ..covariates import Covariates
     from ..model import DiffRecon
     from ..progress import Progress
-
-POINT_SUFFIXES = {
-    ".csv", ".tsv", ".txt", ".dat", ".parquet", ".geoparquet", ".pq", ".gpkg", ".shp", ".dbf",
-    ".geojson", ".geojsonl", ".json", ".fgb", ".gpx", ".gml", ".kml", ".sqlite", ".zip",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -59,16 +55,21 @@ class PointOptions:
     coverage: float | None = None
 
 
-def holds_points(path: Path) -> bool:
-    """Tell by its name whether a file holds points rather than maps.
-
-    Examples
-    --------
-    >>> from pathlib import Path
-    >>> holds_points(Path("a.csv.gz")), holds_points(Path("a.tif"))
-    (True, False)
-    """
-    return bool({suffix.lower() for suffix in path.suffixes[-2:]} & POINT_SUFFIXES)
+def result_file(result: Path) -> Path:
+    """Return the file of a result; in a folder that is its NetCDF, or else the GeoTIFF of means."""
+    if not result.is_dir() or is_zarr(result):
+        return result
+    for form in ("*.nc", "*_mean.tif"):
+        found = sorted(result.glob(form))
+        if len(found) > 1:
+            names = ", ".join(path.name for path in found[:4])
+            raise InvalidParameter(f"{result} holds {len(found)} results ({names}); name one.")
+        if found:
+            return found[0]
+    raise UnreadableFile(
+        f"{result} holds no maps: neither a NetCDF nor a GeoTIFF named …_mean.tif; give the "
+        "folder or file that reconstruct wrote."
+    )
 
 
 def refuse_points(history: Path) -> None:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import InvalidParameter
+from ..rows import RowChoice
 from . import options as opt
-from .choosing import Layer, Where
+from .choosing import surveys_rows
 from .mapping import Districts, Files, _files, write_maps
+from .reading import Reading, opens_maps
 from .running import Session, session
 
 if TYPE_CHECKING:
@@ -21,14 +23,23 @@ if TYPE_CHECKING:
 FORMATS = ("geotiff", "netcdf", "png", "report")
 
 
+@opens_maps
+@surveys_rows
 def map_command(
+    *,
+    maps: Reading,
+    choice: RowChoice,
     observations: Annotated[
         Path, typer.Argument(metavar="FILE", help="Points, or a raster with holes.")
     ],
     out: Annotated[Path, opt.option("Folder of the maps.", "--out", show="DIR")],
-    value: opt.Value = None,
+    value: Annotated[
+        str | None,
+        opt.option("Value column, or variable.", "--value", "--variable", show="COL"),
+    ] = None,
     time: Annotated[
-        str | None, opt.option("Time column: a map for each date.", "--time", show="COL")
+        str | None,
+        opt.option("Time column: a map for each date.", "--time", "--time-column", show="COL"),
     ] = None,
     dates: Annotated[
         tuple[str, str] | None, opt.option("Dates to map; all.", "--dates", show="FROM TO")
@@ -63,8 +74,6 @@ def map_command(
     ] = None,
     zones: opt.Zones = None,
     weights: opt.Weights = None,
-    layer: Layer = None,
-    where: Where = None,
     kind: Annotated[opt.Kind | None, opt.option("What values can be.", "--kind")] = None,
     formats: Annotated[str, opt.option("Which files.", "--format")] = ",".join(FORMATS),
     seed: opt.Seed = 0,
@@ -87,20 +96,21 @@ def map_command(
         from ..interpolation.maps import dataset
         from ..interpolation.survey import Columns, read_survey
 
-        survey = read_survey(observations, Columns(value, time, tz, x, y, crs, error, layer, where))
+        wanted = Columns(value, time, tz, x, y, crs, error, choice, maps.opening())
+        survey = read_survey(observations, wanted)
         made = prepare(
             survey, dates=(dates, tz), resolution=resolution, like=like, clip=clip,
             covariates=covariates, seed=seed, kind=kind.value if kind else "auto",
             progress=run.progress, log=run.log,
         )  # fmt: skip
         limits = tuple(dict.fromkeys(exceed or ()))
-        maps = dataset(made, exceed=limits, samples=samples, progress=run.progress)
-        _, tables = districts.told(maps, limits)
-        tables[f"{survey.name}_left_out.gpkg"] = maps.gdr.residuals()
+        made_maps = dataset(made, exceed=limits, samples=samples, progress=run.progress)
+        _, tables = districts.told(made_maps, limits)
+        tables[f"{survey.name}_left_out.gpkg"] = made_maps.gdr.residuals()
         if at is not None:
             name = f"{survey.name}_at_{at.name.split('.')[0]}.csv"
-            tables[name] = _at(run, maps, made, limits, at, (x, y, crs))
-        _write(run, maps, made, files, tables)
+            tables[name] = _at(run, made_maps, made, limits, at, (x, y, crs))
+        _write(run, made_maps, made, files, tables)
 
 
 def _at(

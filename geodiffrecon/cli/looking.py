@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ..files.kinds import holds_points, is_zarr
+from ..rows import RowChoice
 from . import options as opt
-from .inputs import holds_points
+from .choosing import reads_rows
+from .inputs import PointOptions, refuse_options, result_file
 from .reading import Reading, reads_maps
 from .running import session
 
@@ -37,17 +40,27 @@ def demo_command(
 
 
 @reads_maps
+@reads_rows
 def info_command(
     *,
     maps: Reading,
+    choice: RowChoice,
     path: Annotated[Path, typer.Argument(help="Model directory, cube, maps or points.")],
     variable: opt.Variable = None,
+    value: opt.Value = None,
+    time: Annotated[
+        str, opt.option("Time column.", "--time", "--time-column", show="COL")
+    ] = "time",
+    tz: opt.Tz = None,
+    x: opt.X = None,
+    y: opt.Y = None,
     crs: opt.FileCrs = None,
     progress: opt.Progress = opt.Form.TERMINAL,
 ) -> None:
     """Say what is in a model, cube, raster or points file."""
     with session(progress) as run:
-        found = _description(path, variable, crs, maps)
+        wanted = PointOptions(value, time, tz, x, y, crs, maps=maps, choice=choice)
+        found = _description(path, variable or value, wanted)
         width = max(map(len, found)) + 2
         lines = []
         for key, value in found.items():
@@ -89,30 +102,37 @@ def _demo_lines(made: "Demo", out: Path) -> list[str]:
     ]
 
 
-def _description(
-    path: Path, variable: str | None, crs: str | None, maps: Reading
-) -> dict[str, Any]:
+def _description(path: Path, variable: str | None, wanted: PointOptions) -> dict[str, Any]:
     from ..errors import UnreadableFile
+    from .describing import describe_table
 
     if not path.exists():
         raise UnreadableFile(f"{path} does not exist; check the path.")
-    if path.is_dir():
-        from ..loading import load
+    if path.is_dir() and not is_zarr(path):
+        if not (path / "config.json").is_file():
+            path = result_file(path)
+        else:
+            from ..loading import load
 
-        return load(path, device="cpu").info()
-    return _points(path) if holds_points(path) else _maps(path, variable, crs, maps)
+            return load(path, device="cpu").info()
+    if holds_points(path):
+        refuse_options(wanted.maps.given(), "only for maps; leave it out")
+        return describe_table(path, wanted)
+    return _maps(path, variable, wanted)
 
 
-def _maps(path: Path, variable: str | None, crs: str | None, maps: Reading) -> dict[str, Any]:
+def _maps(path: Path, variable: str | None, wanted: PointOptions) -> dict[str, Any]:
     """Describe a raster or NetCDF file: all that it says, then what it is as maps, or why not."""
     from ..calendar import iso
     from ..errors import GeoDiffReconError
-    from ..files.description import describe
+    from ..files.description import describe, share_missing
     from ..files.sources import open_source
+    from .describing import next_of_maps
 
     found, first = describe(path, variable)
+    asked = {**wanted.maps.given(), "--freq": wanted.maps.freq, "--crs": wanted.crs}
     try:
-        source = open_source(path, variable=first, crs=crs, **maps.opening())
+        source = open_source(path, variable=first, crs=wanted.crs, **wanted.maps.opening())
     except GeoDiffReconError as error:
         if len(found) < 3:
             raise
@@ -125,53 +145,14 @@ def _maps(path: Path, variable: str | None, crs: str | None, maps: Reading) -> d
         "crs": "none" if source.box.crs is None else str(source.box.crs)[:60],
         "times": _times(source.count, source.times, iso),
     }
+    holes, found["missing"] = share_missing(source)
     found |= {str(key): str(value) for key, value in source.attrs.items() if key != "notes"}
-    return {**found, "notes": list(source.notes), "next": _next(path, source)}
+    named = {"--variable": first if variable or "shown" in found else None, **asked}
+    command = next_of_maps(path, source, named, holes)
+    return {**found, "notes": list(source.notes), "next": command}
 
 
 def _times(count: int, times: Any, iso: Any) -> str:
     if times is None:
         return "no time" if count == 1 else f"no time; {count} bands"
     return f"{len(times)} from {iso(times.min())} to {iso(times.max())}"
-
-
-def _next(path: Path, source: Any) -> str:
-    """Return the command that comes next, with what it still has to be told."""
-    crs = " --crs EPSG:CODE" if source.box.crs is None else ""
-    if source.times is None:
-        one = " --select band=1" if source.count > 1 else ""
-        return f"geodiffrecon plot {path.name}{crs}{one} --times DATE --freq 1D"
-    if source.count == 1:
-        return f"geodiffrecon plot {path.name}{crs} --freq 1D"
-    if source.attrs.get("level") == "coarse":
-        return f"geodiffrecon reconstruct {path.name} --model MODEL --out DIR"
-    return f"geodiffrecon fit {path.name}{crs} --model MODEL --factor N --aggregation mean"
-
-
-def _points(path: Path) -> dict[str, Any]:
-    from ..errors import UnreadableFile
-    from ..tables import CSV_SUFFIXES, PARQUET_SUFFIXES
-
-    suffixes = {suffix.lower() for suffix in path.suffixes[-2:]}
-    crs, rows = "none", 0
-    try:
-        if suffixes & PARQUET_SUFFIXES:
-            import pyarrow.parquet as pq
-
-            table = pq.ParquetFile(path)
-            columns, rows = list(table.schema_arrow.names), table.metadata.num_rows
-        elif suffixes & CSV_SUFFIXES:
-            import pandas as pd
-
-            frame = pd.read_csv(path, sep=None, engine="python", dtype=str)
-            columns, rows = [str(name) for name in frame.columns], len(frame)
-        else:
-            import pyogrio
-
-            about = pyogrio.read_info(path)
-            columns, rows = [str(name) for name in about["fields"]], int(about["features"])
-            crs = str(about["crs"] or "none")
-    except (OSError, RuntimeError, ValueError) as error:
-        first = (str(error).strip().splitlines() or [""])[0]
-        raise UnreadableFile(f"{path} cannot be read as points ({first}).") from error
-    return {"file": str(path), "rows": rows, "columns": ", ".join(columns), "crs": crs}

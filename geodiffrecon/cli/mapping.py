@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import InvalidParameter
+from ..files.kinds import holds_points
 from ..rows import RowChoice
 from . import options as opt
 from .choosing import marks, reads_rows
 from .inputs import (
     PointOptions,
     external_features,
-    holds_points,
     open_observations,
     refuse_options,
 )

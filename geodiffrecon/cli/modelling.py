@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import InvalidParameter
+from ..files.kinds import holds_points
 from ..rows import RowChoice
 from . import options as opt
 from .choosing import chosen, marks, reads_rows
-from .inputs import coverage_of, external_features, holds_points, refuse_options
+from .inputs import coverage_of, external_features, refuse_options
 from .reading import Reading, reads_maps
 from .running import Session, session
 from .stations import (

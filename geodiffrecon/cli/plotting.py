@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import InvalidParameter, InvalidTime, MissingColumn, MissingCRS, UnreadableFile
+from ..files.kinds import holds_points, is_netcdf
 from ..rows import RowChoice
 from . import options as opt
 from .choosing import reads_rows
-from .inputs import PointOptions, external_features, holds_points, open_gridded, refuse_points
+from .inputs import PointOptions, external_features, open_gridded, refuse_points, result_file
 from .reading import Reading, reads_maps
 from .running import Session, session
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from ..variable import Variable
 
 PATTERNS = ",".join(opt.Pattern)
+UNDATED = "1970-01-01"  # of a map that has no time, where a cube needs one
 STATISTICS = {"mean": "Completed map", "std": "Standard deviation", "q05": "5 % quantile",
               "q25": "25 % quantile", "q50": "Median", "q75": "75 % quantile",
               "q95": "95 % quantile", "n_obs": "Observations", "distance": "Distance to data",
@@ -114,7 +116,7 @@ def _draw_result(
     from .. import picture
     from ..surfaces import draw_surfaces
 
-    file = _file_of(result)
+    file = result_file(result)
     maps, map_title = _open_result(file, None if truth else variable, columns, run)
     known = None
     if truth is not None:
@@ -196,72 +198,73 @@ def _patterns(text: str) -> list[str]:
     return list(dict.fromkeys(chosen))
 
 
-def _file_of(result: Path) -> Path:
-    """Return the file of a result; in a folder that is its NetCDF, or else the GeoTIFF of means."""
-    if not result.is_dir():
-        return result
-    for form in ("*.nc", "*_mean.tif"):
-        found = sorted(result.glob(form))
-        if len(found) > 1:
-            names = ", ".join(path.name for path in found[:4])
-            raise InvalidParameter(f"{result} holds {len(found)} results ({names}); name one.")
-        if found:
-            return found[0]
-    raise UnreadableFile(
-        f"{result} holds no maps: neither a NetCDF nor a GeoTIFF named …_mean.tif; give the "
-        "folder or file that reconstruct wrote."
-    )
-
-
 def _open_result(
     path: Path, variable: str | None, columns: PointOptions, run: Session
 ) -> tuple["xr.Dataset", str]:
     """Return the maps of a file and what they are."""
-    from ..files.netcdf import NETCDF_SUFFIXES
+    from ..files.sources import open_source
     from ..history import open_cube
 
     if holds_points(path):
         raise InvalidParameter(
             f"{path.name} holds points, but plot needs maps; give points with --points."
         )
-    own = _own_netcdf(path) if path.suffix.lower() in NETCDF_SUFFIXES else None
+    own = _own_netcdf(path) if is_netcdf(path) else None
     if own is not None and variable is None:
         complete = f"{own.attrs['value']}_std" in own
         return own, "Completed map" if complete else "Map"
+    request = columns.maps.request()
+    source = open_source(path, variable=variable, crs=columns.crs, **columns.maps.opening())
+    undated = source.times is None and source.count == 1
+    if source.count == 1:  # nothing is drawn of its step
+        request["freq"] = request["freq"] or "1D"
+    if undated:
+        request["times"] = [UNDATED]
     cube = _located(
         lambda known: open_cube(
-            path, variable=variable, crs=known, progress=run.progress, **columns.maps.request()
+            path, variable=variable, crs=known, progress=run.progress, **request
         ),
         columns.crs,
     )
+    cube.attrs |= {"undated": 1} if undated else {}
     for note in cube.attrs.get("notes", []):
         run.log(note)
-    return cube, "Map" if path.suffix.lower() in NETCDF_SUFFIXES else _statistic(path)
+    return cube, "Map" if is_netcdf(path) else _statistic(path)
 
 
 def _own_netcdf(path: Path) -> "xr.Dataset | None":
     """Return value and error of a file of this library; draws and quantiles are not drawn."""
-    from ..files.netcdf import damaged, open_netcdf
+    import numpy as np
+
+    from ..files.netcdf import damaged, open_netcdf, open_raw
 
     if not path.exists():
         raise UnreadableFile(f"{path} does not exist; check the path.")
     try:
-        with open_netcdf(path) as opened:
-            name = str(opened.attrs.get("value"))
-            if name not in opened or "level" not in opened.attrs:
+        with open_raw(path) as stored:
+            name = str(stored.attrs.get("value"))
+            if name not in stored or "level" not in stored.attrs:
                 return None
+        with open_netcdf(path) as opened:
             wanted = [name, f"{name}_std", "time_bnds"]
-            kept = opened[[part for part in wanted if part in opened.variables]]
-            return kept.load()
+            kept = opened[[part for part in wanted if part in opened.variables]].load()
+    except MissingColumn:  # its variables are in groups
+        return None
     except (OSError, RuntimeError) as error:
         raise damaged(path, error) from error
+    if "time" in kept.dims:
+        return kept
+    dated = kept.drop_vars("time", errors="ignore")
+    if "time" in kept.coords:
+        return kept.expand_dims("time")
+    return dated.expand_dims(time=np.array([UNDATED], "M8[ns]")).assign_attrs(undated=1)
 
 
 def _statistic(path: Path) -> str:
     """Return what a GeoTIFF of this library holds, by the description of its first band."""
-    import rasterio
+    from ..files.rasters import open_raster
 
-    with rasterio.open(path) as source:
+    with open_raster(path) as source:
         words = (source.descriptions[0] or "").split(" ")
     return STATISTICS.get(words[1] if len(words) > 1 else "", "Map")
 

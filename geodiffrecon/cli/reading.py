@@ -81,15 +81,25 @@ def reads_maps(command: Callable[..., None]) -> Callable[..., None]:
 
     Those that the command has itself, such as the step of stations, it gets under both names.
     """
+    return _with_maps(command, SHARED)
+
+
+def opens_maps(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command as `reads_maps` does, but without those of the step of a record."""
+    return _with_maps(command, {k: v for k, v in SHARED.items() if k not in ("label", "freq")})
+
+
+def _with_maps(command: Callable[..., None], wanted: dict[str, Any]) -> Callable[..., None]:
     signature = inspect.signature(command)
     own = {name: part for name, part in signature.parameters.items() if name != "maps"}
-    added = {name: kind for name, kind in SHARED.items() if name not in own}
+    added = {name: kind for name, kind in wanted.items() if name not in own}
 
     @wraps(command)
     def run(**given: Any) -> None:
-        shared = {name: given[name] for name in SHARED}
+        shared = {name: given[name] for name in wanted}
         shared["select"] = tuple(shared["select"] or ())
-        shared["label"] = None if shared["label"] is None else shared["label"].value
+        label = shared.get("label")
+        shared["label"] = None if label is None else label.value
         command(**{name: given[name] for name in own}, maps=Reading(**shared))
 
     keyword = inspect.Parameter.KEYWORD_ONLY

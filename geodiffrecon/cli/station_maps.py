@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InvalidParameter, InvalidTime, NoObservations
-from .inputs import external_features, holds_points
+from ..files.kinds import holds_points
+from .inputs import external_features
 from .stations import columns_of, inspected, read_cells, read_stations, say_device
 
 if TYPE_CHECKING:

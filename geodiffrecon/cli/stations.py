@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidParameter, MissingColumn, MissingCRS
+from ..files.kinds import holds_points
 from ..rows import RowChoice
 from .gridding import grid_of
-from .inputs import external_features, holds_points
+from .inputs import external_features
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

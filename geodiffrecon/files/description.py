@@ -6,13 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .netcdf import NETCDF_SUFFIXES, map_variables, open_raw
+from .kinds import is_netcdf
+from .netcdf import map_variables, open_raw
+from .quality import blank_codes
 from .rasters import open_raster
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-MOST_CELLS = 1 << 22  # of the first band, read for the share that is missing
+    from .sources import MapSource
+
+MOST_CELLS = 1 << 22  # read for the share that is missing
 
 
 def describe(path: Path, variable: str | None) -> tuple[dict[str, Any], str | None]:
@@ -26,7 +30,7 @@ def describe(path: Path, variable: str | None) -> tuple[dict[str, Any], str | No
         The variable to look at; the first map by default.
     """
     found: dict[str, Any] = {"file": str(path)}
-    if path.suffix.lower() not in NETCDF_SUFFIXES:
+    if not is_netcdf(path):
         return found | _raster(path), variable
     with open_raw(path, variable) as dataset:
         maps = map_variables(dataset)
@@ -38,10 +42,24 @@ def describe(path: Path, variable: str | None) -> tuple[dict[str, Any], str | No
     return found, first
 
 
+def share_missing(source: MapSource) -> tuple[float, str]:
+    """Return the share of cells without a value, and a sentence; of long files in middle rows."""
+    rows, cols = source.box.shape
+    few = max(1, min(rows, MOST_CELLS // (cols * source.count)))
+    first = (rows - few) // 2
+    values = source.read(slice(first, first + few), slice(0, cols))
+    blank_codes(values, source.name)
+    share = float(np.mean(np.isnan(values)))
+    where = "" if few == rows else f" of the {few} rows in the middle"
+    return share, f"{100 * share:.3g} % of the cells{where}"
+
+
 def _variable(array: Any) -> str:
     units = array.attrs.get("units", "")
     shape = " × ".join(f"{dim} {size}" for dim, size in array.sizes.items())
-    return f"{array.name} ({shape}){f', {units}' if units else ''}, {array.dtype}"
+    fill = array.attrs.get("_FillValue", array.attrs.get("missing_value"))
+    told = [units, str(array.dtype), "" if fill is None else f"missing {fill}"]
+    return f"{array.name} ({shape}), {', '.join(part for part in told if part)}"
 
 
 def _raster(path: Path) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def categories(what: str, meanings: list[str]) -> UnreadableFile:
     listed = f" ({', '.join(meanings[:4])}{', …' if len(meanings) > 4 else ''})" if meanings else ""
     return UnreadableFile(
         f"{what} holds categories{listed}, whose numbers cannot be averaged; make a map of the "
-        "share of one class, or give them as features with --external."
+        "share of one class first."
     )
 
 

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-NETCDF_SUFFIXES = {".nc", ".nc4", ".cdf", ".h5", ".hdf5", ".he5", ".nc3"}
 BLOCK_VALUES = 1 << 24
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from ..axes import check_degrees, edges, geobox, order_east, parse_crs
 from ..errors import GridMismatch, InvalidParameter, MissingColumn, MissingCRS, UnreadableFile
 from .layouts import categories, complex_values
+from .messages import chosen_messages, is_grib
 from .netcdf import damaged
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def open_raster(name: str | Path) -> Iterator[Any]:
         # What nothing places is judged in `place_of`; the warning would only say it twice.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            source = rasterio.open(name)
+            source = rasterio.open(_opened(str(name)))
         with source:
             yield source
     except RasterioIOError as error:
@@ -82,6 +83,14 @@ def open_raster(name: str | Path) -> Iterator[Any]:
         raise damaged(Path(name), error) from error
     except CRSError as error:
         raise MissingCRS(f"The CRS of {name} cannot be read; give it with --crs.") from error
+
+
+def _opened(name: str) -> str:
+    """Return what GDAL opens: it looks into archives only where it is told to."""
+    for suffix, prefix in ((".zip", "/vsizip/"), (".gz", "/vsigzip/")):
+        if name.lower().endswith(suffix) and not name.startswith("/vsi"):
+            return f"{prefix}{name}"
+    return name
 
 
 def place_of(source: Any, crs: Any, path: Path) -> tuple[GeoBox, NDArray[np.int64] | None,
@@ -161,8 +170,10 @@ def subdataset(path: Path, variable: str | None) -> str:
     )
 
 
-def chosen_bands(source: Any, path: Path, select: Mapping[str, Any]) -> list[int]:
-    """Return the numbers of the bands to read, from 1.
+def chosen_bands(
+    source: Any, path: Path, select: Mapping[str, Any], variable: str | None = None
+) -> list[int]:
+    """Return the numbers of the bands to read, from 1; of GRIB those of one variable.
 
     Raises
     ------
@@ -171,13 +182,14 @@ def chosen_bands(source: Any, path: Path, select: Mapping[str, Any]) -> list[int
     UnreadableFile
         If a band holds complex numbers or the colours of classes.
     """
-    wrong = [name for name in select if name != "band"]
+    grib = is_grib(source) and "band" not in select
+    wrong = [name for name in select if name != "band" and not grib]
     if wrong:
         raise InvalidParameter(
             f"--select {wrong[0]}={select[wrong[0]]}: a raster has only bands; choose one with "
             "--select band=1."
         )
-    numbers = list(source.indexes)
+    numbers = chosen_messages(source, path, variable, select) if grib else list(source.indexes)
     if "band" in select:
         try:
             numbers = [int(part) for part in str(select["band"]).split(",")]

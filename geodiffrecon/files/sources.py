@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InvalidTime, MissingColumn, MissingCRS, UnreadableFile
-from .netcdf import NETCDF_SUFFIXES, open_raw, pick_variable, stored
+from .kinds import is_netcdf
+from .netcdf import open_raw, pick_variable, stored
 from .rasters import Bands, chosen_bands, open_raster, place_of, subdataset
 from .times import REMEDY, band_times, cf_times, given_times, parse_times, scalar_time, times_from
 
@@ -103,7 +104,7 @@ def open_source(
         raise UnreadableFile(f"{path} does not exist; check the path of the file.")
     times = parse_times(times) if isinstance(times, str) else times
     given = None if times is None else given_times(times)
-    opened = _netcdf_source if path.suffix.lower() in NETCDF_SUFFIXES else _raster_source
+    opened = _netcdf_source if is_netcdf(path) else _raster_source
     source = opened(path, variable, crs, dict(select or {}), given, time_from, calendar_tz)
     if source.count == 0:
         raise MissingColumn(f"{path.name} holds no map: its time axis is empty.")
@@ -178,7 +179,7 @@ def _raster_source(
 ) -> MapSource:  # fmt: skip
     opened = subdataset(path, variable)
     with open_raster(opened) as source:
-        bands = chosen_bands(source, path, select)
+        bands = chosen_bands(source, path, select, variable)
         box, cols, notes = place_of(source, crs, path)
         general = dict(source.tags())
         attrs = {k.lower(): v for k, v in general.items() if k.upper() in CUBE_TAGS}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,25 +10,24 @@ import numpy as np
 
 from ..columns import floats
 from ..errors import InvalidParameter, NoObservations, UnreadableFile
+from ..files.kinds import holds_points
 from ..files.sources import needs_crs, needs_times, open_source
 from ..frames import FrameTable
 from ..grid import NestedGrid
 from ..points import points_of
 from ..rows import RowChoice, read_rows
-from ..tables import CSV_SUFFIXES, PARQUET_SUFFIXES, open_table
-from ..vectors import JSON_SUFFIXES
+from ..tables import open_table
 from .metric import unwrapped
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
     from odc.geo.crs import CRS
 
     from ..tables import Table
 
     Array = NDArray[np.float64]
-
-VECTOR_SUFFIXES = {".gpkg", ".shp", ".fgb", ".gml", ".kml", ".sqlite"}
-POINTS = CSV_SUFFIXES | JSON_SUFFIXES | PARQUET_SUFFIXES | VECTOR_SUFFIXES
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,8 +92,10 @@ class Columns:
         Where the data have none; "none" for local metres.
     error : str or float, optional
         Column of the readings' standard errors, or one for all.
-    layer, where : str, optional
-        Layer of the file, condition on its rows.
+    choice : RowChoice
+        Which rows of a table are read.
+    maps : mapping
+        How a raster is read: `select`, `times` and `time_from` of `open_source`.
     """
 
     value: str | None = None
@@ -104,8 +105,8 @@ class Columns:
     y: str | None = None
     crs: Any = None
     error: str | float | None = None
-    layer: str | None = None
-    where: str | None = None
+    choice: RowChoice = field(default_factory=RowChoice)
+    maps: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def error_column(self) -> str | None:
@@ -132,10 +133,9 @@ def read_survey(data: Any, columns: Columns) -> Survey:
         path = Path(data)
         if not path.exists():
             raise UnreadableFile(f"{path} does not exist; check the path of the file.")
-        suffixes = {suffix.lower() for suffix in path.suffixes[-2:]}
-        if not suffixes & POINTS:
+        if not holds_points(path):
             return _of_raster(path, columns)
-        return _of_points(open_table(path, columns.layer), columns)
+        return _of_points(open_table(path, columns.choice.layer), columns)
     if hasattr(data, "columns") and hasattr(data, "iloc"):
         return _of_points(FrameTable(data), columns)
     raise InvalidParameter(
@@ -154,10 +154,10 @@ def _of_points(table: Table, columns: Columns) -> Survey:
     if (columns.x is None) != (columns.y is None):
         raise InvalidParameter("Give both --x and --y, or neither.")
     pair = None if columns.x is None or columns.y is None else (columns.x, columns.y)
-    choice = RowChoice(layer=columns.layer, where=columns.where)
     also = [] if columns.error_column is None else [columns.error_column]
     read = read_rows(
-        table, value=columns.value, time=columns.time, station=None, xy=pair, choice=choice,
+        table, value=columns.value, time=columns.time, station=None, xy=pair,
+        choice=columns.choice,
         also=also,
     )  # fmt: skip
     points = points_of(table, read, columns.value, columns.tz, columns.crs)
@@ -215,7 +215,9 @@ def _say(notes: list[str], count: int, what: str) -> None:
 def _of_raster(path: Path, columns: Columns) -> Survey:
     if columns.error_column is not None:
         raise InvalidParameter("Cells of a raster have no columns; give their error as a number.")
-    source = open_source(path, variable=columns.value, crs=columns.crs, calendar_tz=columns.tz)
+    source = open_source(
+        path, variable=columns.value, crs=columns.crs, calendar_tz=columns.tz, **columns.maps
+    )
     needs_crs(source, columns.crs)
     times, box = source.times, source.box
     if times is None and source.count > 1:

@@ -16,11 +16,12 @@ import typer
 
 from geodiffrecon import __version__
 from geodiffrecon.cli import app
-from geodiffrecon.cli.inputs import PointOptions, external_features, holds_points, refuse_points
+from geodiffrecon.cli.inputs import PointOptions, external_features, refuse_points
 from geodiffrecon.cli.mapping import Files, _files, _finish, _formats, write_maps
 from geodiffrecon.cli.running import session
 from geodiffrecon.cube import make_cube
 from geodiffrecon.errors import Cancelled, InvalidParameter, NoObservations
+from geodiffrecon.files.kinds import holds_points
 from geodiffrecon.geotiff import MAX_BANDS
 
 MANUAL = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
