@@ -58,7 +58,9 @@ class CFAxes:
                 f"Variable {variable!r} with dimensions {tuple(dims)} has no x and y coordinates; "
                 "name them x and y, or longitude and latitude."
             )
-        return cls(x, y, next((dim for dim in dims if _is_time(dataset, dim)), None))
+        time = next((dim for dim in dims if _is_time(dataset, dim)), None)
+        beside = (dim for dim in dims if dim not in (x, y) and time_along(dataset, dim))
+        return cls(x, y, time or next(beside, None))
 
 
 def parse_crs(crs: Any) -> CRS | None:
@@ -326,6 +328,17 @@ def _is_time(dataset: xr.Dataset, dim: str) -> bool:
     if dim not in dataset.coords:
         return dim.lower() in ("time", "valid_time")
     return is_time(dataset, dim)
+
+
+def time_along(dataset: xr.Dataset, dim: str) -> str | None:
+    """Return the coordinate of the times along a dimension: its own, or one beside it.
+
+    Forecasts have hours ahead as their dimension, and the times that they are of beside it.
+    """
+    if dim in dataset.coords and _is_time(dataset, dim):
+        return dim
+    beside = (str(n) for n, a in dataset.coords.items() if a.dims == (dim,) and str(n) != dim)
+    return next((name for name in beside if is_time(dataset, name)), None)
 
 
 def is_time(dataset: xr.Dataset, name: str) -> bool:

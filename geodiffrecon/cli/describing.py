@@ -41,6 +41,7 @@ class _Seen:
     time: str | None
     zoned: bool
     value: str | None
+    valued: NDArray[np.bool_]
 
 
 def describe_table(path: Path, wanted: PointOptions) -> dict[str, Any]:
@@ -79,6 +80,8 @@ def next_of_maps(path: Path, source: MapSource, options: Mapping[str, Any], hole
     """Return the command that comes next for maps, with the options that this one was given."""
     from ..files.record import record_of
 
+    if holes == 1:
+        return "nothing: no cell has a value"
     given = {**options, "--crs": options.get("--crs") or (
         "EPSG:CODE" if source.box.crs is None else None)}  # fmt: skip
     if source.times is None:
@@ -151,6 +154,17 @@ def _is_number(column: Any) -> bool:
     return column.null_count < len(column)
 
 
+def _valued(table: Table, value: str | None, rows: int) -> NDArray[np.bool_]:
+    """Return the rows (n,) that have a value; all where it cannot be told."""
+    from ..columns import floats
+
+    every = np.ones(rows, dtype=bool)
+    if value is None or value not in table.names:
+        return every
+    known = np.isfinite(floats(table.columns([value])[value], "Values", "--value", comma=True))
+    return known if len(known) == rows else every
+
+
 def _varies(table: Table, name: str) -> bool:
     import pyarrow.compute as pc
 
@@ -193,7 +207,7 @@ def _looked(table: Table, wanted: PointOptions, numbers: list[str]) -> tuple[_Se
         (n for n in numbers if n not in beside and simple(n) not in NO_VALUES | PARTS
          and _varies(table, n)), None,
     )  # fmt: skip
-    return _Seen(at, crs, times, time, zoned, value), notes
+    return _Seen(at, crs, times, time, zoned, value, _valued(table, value, len(x))), notes
 
 
 def _time_of(table: Table, wanted: PointOptions) -> str | None:
@@ -268,16 +282,18 @@ def _next_of_table(
         dates = len(np.unique(seen.times[~np.isnat(seen.times)]))
         options |= {"--tz": wanted.tz or (None if seen.zoned else "ZONE")}
     at = {"--value": seen.value, "--time": seen.time}
-    if seen.value is not None and known.sum() >= LEAST:
+    known &= seen.valued
+    spots = np.stack([seen.at.x[known], seen.at.y[known]])
+    places = len(np.unique(spots, axis=1).T)
+    if seen.value is not None and places >= LEAST:
         if dates < 2:
             return _line("map", path, {**options, "--value": seen.value, "--tz": None}, "--out DIR")
-        places = len(np.unique(np.stack([seen.at.x[known], seen.at.y[known]]), axis=1).T)
         if dates >= ENOUGH and 2 * places <= known.sum():
             return _line("fit", path, {**options, **at}, "--model MODEL --freq 1D")
         if dates <= FEW_DATES and known.sum() >= READINGS * dates:
             return _line("map", path, {**options, **at}, "--out DIR")
-    if known.sum() < LEAST:
-        return f"nothing: {known.sum()} rows have a place, and a map needs {LEAST}"
+    if places < LEAST:
+        return f"nothing: a map needs {LEAST} places, and the file has {places}"
     if not dates:
         return "nothing: no column holds values of which a map can be made"
     pooled = {**at, "--agg": "mean"} if seen.value else {"--time": seen.time, "--agg": "count"}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from ..axes import is_time
+from ..axes import is_time, time_along
 from ..errors import GeoDiffReconError, InvalidParameter, InvalidTime
 from ..stamps import utc_stamps
 
@@ -118,9 +118,7 @@ def cf_times(dataset: xr.Dataset, dim: str | None, path: Path) -> tuple[Times, b
     InvalidTime
         If there is none, or it cannot be decoded.
     """
-    name = dim if dim is not None and dim in dataset.coords else scalar_time(dataset)
-    if dim is not None and dim not in dataset.coords:
-        name = None
+    name = scalar_time(dataset) if dim is None else time_along(dataset, dim)
     if name is None:
         raise InvalidTime(f"{path.name} has no time coordinate: {REMEDY}.")
     time = dataset[name]
@@ -161,6 +159,11 @@ def _decoded(
     units, calendar = str(attrs.get("units", "")), str(attrs.get("calendar", "standard")).lower()
     if match := CALENDAR_UNITS.match(units):
         return _calendar_count(values, match, path)
+    days = _dates_as_numbers(values) if " since " not in units else None
+    if days is not None:
+        return in_range(days, path.name), [
+            f"Numbers such as {int(np.ravel(values)[0])} in {name!r} are taken as dates."
+        ]
     import cftime
 
     try:
@@ -173,6 +176,20 @@ def _decoded(
             f"The time axis {name!r} of {path.name} cannot be decoded (units {units!r}); give it "
             f"CF units such as 'hours since 2024-01-01', or {REMEDY}."
         ) from error
+
+
+def _dates_as_numbers(values: NDArray[Any]) -> Times | None:
+    """Return the times of numbers such as 20240131 or 20240131.25, or None if one is no date."""
+    numbers = np.ravel(np.asarray(values, dtype=np.float64))
+    if not len(numbers) or not np.all((numbers >= 16780101) & (numbers < 22620101)):
+        return None
+    whole = np.floor(numbers + 1e-6)
+    try:
+        days = pd.to_datetime([f"{int(n)}" for n in whole], format="%Y%m%d")
+    except ValueError:
+        return None
+    seconds = np.round((numbers - whole) * 86400 / 60).clip(0) * 60  # to the minute
+    return (days.to_numpy() + seconds.astype("timedelta64[s]")).astype("datetime64[ns]")
 
 
 def _calendar_count(values: NDArray[Any], match: Any, path: Path) -> tuple[Times, list[str]]:

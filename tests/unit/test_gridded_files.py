@@ -412,6 +412,23 @@ def test_a_scalar_time_and_times_that_are_given(tmp_path):
 # --- layers --------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("numbers", [[20240101, 20240102, 20240103, 20240104],
+                                     [20240101.0, 20240102.0, 20240103.0, 20240104.0]])  # fmt: skip
+def test_numbers_that_are_dates(tmp_path, numbers):
+    made = maps().assign_coords(time=numbers)
+    source = open_source(stored(tmp_path / "a.nc", made))
+    assert source.times[-1] == np.datetime64("2024-01-04")
+    assert any("20240101" in note and "dates" in note for note in source.notes)
+
+
+def test_times_beside_the_hours_ahead(tmp_path):
+    made = maps().rename(time="step")
+    valid = made.step.values
+    made = made.assign_coords(step=np.arange(4), valid_time=("step", valid), time=valid[0])
+    source = open_source(stored(tmp_path / "a.nc", made))
+    np.testing.assert_array_equal(source.times, valid.astype("M8[ns]"))
+
+
 def test_further_dimensions_are_selected_and_named(tmp_path):
     data = xr.concat([maps(), maps() + 100], pd.Index([1000, 850], name="level"))
     path = stored(tmp_path / "a.nc", data)
