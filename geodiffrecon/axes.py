@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import GridMismatch, InvalidParameter, MissingCRS, UnreadableFile
+from .words import agreed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -202,10 +203,9 @@ def lattice(dataset: xr.Dataset, axes: CFAxes, crs: CRS | None, variable: str) -
         if dataset[axis].dtype == np.float32:
             values = dataset[axis].values
         if not np.isfinite(values).all():
-            raise GridMismatch(
-                f"Axis {axis!r} has {int((~np.isfinite(values)).sum())} coordinates that are "
-                "missing; drop those rows or columns first."
-            )
+            gone = int((~np.isfinite(values)).sum())
+            told = agreed(gone, f"{gone} coordinates that are missing")
+            raise GridMismatch(f"Axis {axis!r} has {told}; drop those rows or columns first.")
         places[axis], told = _in_units_of(values, _attr(dataset, axis, "units"), crs, mapping)
         notes += [f"Axis {axis!r} is {told}."] if told else []
     x, y = places[axes.x], places[axes.y]

@@ -15,6 +15,7 @@ from .points import COVERAGE, PointTable, from_geodataframe
 from .progress import silent
 from .stamps import utc_stamp
 from .steps import TimeStep
+from .words import agreed
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -210,7 +211,11 @@ def _check_any(
         raise NoObservations("The points file has no rows; check that it is the right file.")
     if missing.all():
         raise NoObservations(
-            f"All {table.n_rows} rows lack a value, a time or a position; check the column names."
+            agreed(
+                table.n_rows,
+                f"All {table.n_rows} rows lack a value, a time or a position; "
+                "check the column names.",
+            )
         )
     place = ~missing
     spans = [f"{table.x[place].min():.6g} to {table.x[place].max():.6g}"]

@@ -10,6 +10,7 @@ import numpy as np
 from .errors import InvalidParameter, InvalidTime, NoObservations
 from .points import COVERAGE
 from .steps import DAY_NS, TimeStep
+from .words import agreed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -145,11 +146,9 @@ def _of_length(table: PointTable, step: TimeStep) -> PointTable:
     left_out = known & (~exact if (exact & known).any() else longer)
     kinds = [_spoken(kind) for kind in np.unique(lengths[left_out])]
     if (known & ~left_out).any() and left_out.any():
-        note = (
-            f"{int(left_out.sum())} rows last {' or '.join(kinds[:3])}, not {step.freq}; they are "
-            "left out."
-        )
-        return _without(table, left_out, note)
+        number = int(left_out.sum())
+        note = f"{number} rows last {' or '.join(kinds[:3])}, not {step.freq}; they are left out."
+        return _without(table, left_out, agreed(number, note))
     if left_out.any():
         raise InvalidParameter(
             f"All rows last {' or '.join(kinds[:3])}, longer than the step of {step.freq}; give "
@@ -203,8 +202,8 @@ def _covered(table: PointTable, step: TimeStep, coverage: float, label: str) -> 
     dropped[rows[gone]] = True
     note = (
         f"{int(poor.sum())} of {len(poor)} steps of {step.freq} at stations have less than "
-        f"{100 * coverage:.0f} % of their readings and are taken as missing ({int(gone.sum())} "
-        "rows); change the share with --coverage."
+        f"{100 * coverage:.0f} % of their readings and are taken as missing "
+        f"({agreed(int(gone.sum()), f'{int(gone.sum())} rows')}); change the share with --coverage."
     )
     return _without(table, dropped, note)
 

@@ -17,6 +17,7 @@ from .frames import FrameTable
 from .rows import Read, RowChoice, read_rows
 from .stamps import Clock, joined, read_stamps
 from .tables import Table, in_degrees, open_table
+from .words import agreed
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -316,14 +317,16 @@ def plausible(x: Array, y: Array, crs: CRS | None) -> tuple[Array, Array, list[s
         raise InvalidParameter(f"Latitudes of the points lie beyond 90 ({worst:.7g}); {remedy}")
     notes = []
     if number:
-        notes.append(f"{number} rows have latitudes beyond 90 ({worst:.7g}) and lie nowhere.")
+        told = f"{number} rows have latitudes beyond 90 ({worst:.7g}) and lie nowhere."
+        notes.append(agreed(number, told))
     nowhere = (x == 0) & (y == 0)
     if nowhere.any():
         x, y = np.where(nowhere, np.nan, x), np.where(nowhere, np.nan, y)
-        notes.append(
-            f"{int(nowhere.sum())} rows stand at exactly 0, 0, which means no place; they are "
-            "taken as missing."
+        count = int(nowhere.sum())
+        told = (
+            f"{count} rows stand at exactly 0, 0, which means no place; they are taken as missing."
         )
+        notes.append(agreed(count, told))
     return x, y, notes
 
 

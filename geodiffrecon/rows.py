@@ -12,6 +12,7 @@ from .columns import as_arrow, blanked, names, require
 from .errors import InvalidParameter, MissingColumn
 from .tables import Positions, open_table, read_positions, simple
 from .where import Condition
+from .words import agreed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -170,7 +171,9 @@ def read_rows(
     kept = at.columns
     if condition is not None:
         chosen = condition.rows(kept)
-        notes.append(f"{int(chosen.sum())} of {len(chosen)} rows fulfil --where {choice.where!r}.")
+        number = int(chosen.sum())
+        told = f"{number} of {len(chosen)} rows fulfil --where {choice.where!r}."
+        notes.append(agreed(len(chosen), told))
         kept = {name: as_arrow(column).filter(_mask(chosen)) for name, column in kept.items()}
         at = Positions(at.x[chosen], at.y[chosen], kept, at.crs, at.names)
     _check_one_thing({name: kept[name] for name in odd}, notes)
@@ -271,10 +274,11 @@ def _joined(
     lost = np.isnan(row)
     if lost.any():
         unknown = sorted(set(names(read[here])[lost].tolist()))
-        notes.append(
-            f"{int(lost.sum())} rows have stations that {sites.label} does not know "
-            f"({', '.join(unknown[:SHOWN])}); they have no position."
+        told = (
+            f"{int(lost.sum())} rows have no position: {sites.label} does not know "
+            f"{', '.join(unknown[:SHOWN])}."
         )
+        notes.append(agreed(int(lost.sum()), told))
     index = np.where(lost, len(keys), row).astype(np.int64)
     x, y = (np.append(part, np.nan)[index] for part in (found.x, found.y))
     return Positions(x, y, read, found.crs, found.names)

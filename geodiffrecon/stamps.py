@@ -11,6 +11,7 @@ import pandas as pd
 
 from .columns import as_arrow, blanked
 from .errors import InvalidTime
+from .words import agreed
 from .zones import localized
 
 if TYPE_CHECKING:
@@ -251,7 +252,8 @@ def _parsed(texts: Any, what: str) -> _Texts:
     finest = ("year", "month", "day", "hour", None)[sum(some)] if known.any() else None
     if finest is None and len(local) > 1 and not (seconds[known].astype(np.int64) % DAY_S).any():
         finest = "day"
-    notes = [f"{late} times of 24:00 are taken as 00:00 of the next day."] if late else []
+    midnights = agreed(late, f"{late} times of 24:00 are taken as 00:00 of the next day.")
+    notes = [midnights] if late else []
     return _Texts(local, _offsets(part["zone"]), finest, not any(some[2:]), notes)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import InvalidParameter, MissingColumn, UnreadableFile
 from .geometries import positions
+from .words import agreed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,7 +122,7 @@ class VectorTable:
         rows = {name: count(self.path, name) for name in placed or layers}
         full = [name for name, number in rows.items() if number != 0] or list(rows)
         if len(full) > 1:
-            listed = ", ".join(f"{name} ({rows[name]} rows)" for name in full)
+            listed = ", ".join(agreed(rows[n], f"{n!r} ({rows[n]} rows)") for n in full)
             raise InvalidParameter(
                 f"{self.label} has {len(full)} layers with rows, {listed}; name one with --layer."
             )

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from .calendar import known_zone
+from .words import agreed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,7 +129,8 @@ def localized(
         notes.append(_said(len(chosen), int(late.sum())))
     if skipped.any():
         number = int(skipped[rows].sum())
-        notes.append(f"{number} times in the hour that clocks skip are moved to its end.")
+        told = f"{number} times in the hour that clocks skip are moved to its end."
+        notes.append(agreed(number, told))
     return times, notes
 
 
@@ -140,10 +142,10 @@ def _winter(zone: str) -> np.timedelta64:
 
 def _said(rows: int, second: int) -> str:
     if not second:
-        return (
-            f"{rows} rows fall into the hour that clocks repeat; all are taken as its first pass, "
-            "so write offsets where they are not."
-        )
+        return agreed(rows, (
+            f"{rows} rows fall into the hour that clocks repeat; they are taken as its first pass, "
+            "so write offsets where that is wrong."
+        ))  # fmt: skip
     return (
         f"{rows} rows fall into the hour that clocks repeat; by their order in the file "
         f"{rows - second} are taken as its first pass and {second} as its second."

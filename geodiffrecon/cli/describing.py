@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import GeoDiffReconError, InvalidTime
+from ..words import agreed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,7 +53,7 @@ def describe_table(path: Path, wanted: PointOptions) -> dict[str, Any]:
     found: dict[str, Any] = {"file": str(path)}
     layers, layer = {} if is_flat(path) else layers_of(path), wanted.choice.layer
     if len(layers) > 1:
-        found["layers"] = [f"{name} ({rows} rows, {kind or 'no geometry'})"
+        found["layers"] = [f"{name} ({agreed(rows, f'{rows} rows')}, {kind or 'no geometry'})"
                            for name, (rows, kind) in layers.items()]  # fmt: skip
         first = next((name for name, (rows, kind) in layers.items() if rows and kind), None)
         layer = layer or first or next(iter(layers))
@@ -95,7 +96,8 @@ def next_of_maps(path: Path, source: MapSource, options: Mapping[str, Any], hole
         own = options.get("--freq") or source.attrs.get("freq")
         record_of(source.times, tz=zone, freq=own, starts=source.starts)
     except InvalidTime:
-        given["--freq"] = "1D"
+        if source.count > 1:
+            given["--freq"] = "1D"
     if source.attrs.get("level") == "coarse":
         return _line("reconstruct", path, given, "--model MODEL --out DIR")
     if source.count < ENOUGH:

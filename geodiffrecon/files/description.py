@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..words import agreed
 from .kinds import is_netcdf
 from .netcdf import map_variables, open_raw
 from .quality import blank_codes
@@ -70,7 +71,7 @@ def _raster(path: Path) -> dict[str, Any]:
         rows, cols = source.shape
         found: dict[str, Any] = {
             "driver": source.driver,
-            "size": f"{rows} × {cols} cells, {source.count} bands",
+            "size": f"{rows} × {cols} cells, {agreed(source.count, f'{source.count} bands')}",
             "dtype": ", ".join(sorted(set(source.dtypes))),
             "nodata": "none" if source.nodata is None else f"{source.nodata:g}",
             "bands": [name for name in source.descriptions if name][:12] or "without names",

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..words import agreed
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -80,19 +82,21 @@ def blank_codes(values: NDArray[Any], what: str, *, noun: str = "cells") -> list
     --------
     >>> maps = np.array([[20.0, -9999.0], [np.inf, 31.0]])
     >>> blank_codes(maps, "pm25")[1]
-    "1 cells of 'pm25' are -9999, which nothing declares; they are taken as missing."
+    "1 cell of 'pm25' is -9999, which nothing declares; it is taken as missing."
     """
     endless = np.isinf(values)
     told = int(np.count_nonzero(endless))
-    notes = [f"{told} {noun} of {what!r} are infinite; they are taken as missing."] if told else []
+    endless_ones = f"{told} {noun} of {what!r} are infinite; they are taken as missing."
+    notes = [agreed(told, endless_ones)] if told else []
     if told:
         values[endless] = np.nan
     for code, count in isolated_codes(values).items():
         values[values == np.asarray(code, dtype=values.dtype)] = np.nan
-        notes.append(
+        coded = (
             f"{count} {noun} of {what!r} are {code:.6g}, which nothing declares; they are taken as "
             "missing."
         )
+        notes.append(agreed(count, coded))
     return notes
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from ..errors import InvalidTime
 from ..steps import DAY_NS, TimeStep
+from ..words import agreed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -126,7 +127,8 @@ def _on(
             f"{freq}; give a shorter one with --freq."
         )
     gaps = int(numbers[-1] - numbers[0]) + 1 - len(numbers)
-    note = f"{len(numbers)} maps stand on steps of {freq}; {gaps} steps between them are gaps."
+    between = agreed(gaps, f"{gaps} steps between them are gaps.")
+    note = f"{len(numbers)} maps stand on steps of {freq}; {between}"
     return Record(order, numbers, step, (note,) if gaps else ())
 
 

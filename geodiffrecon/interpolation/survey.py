@@ -17,6 +17,7 @@ from ..grid import NestedGrid
 from ..points import points_of
 from ..rows import RowChoice, read_rows
 from ..tables import open_table
+from ..words import agreed
 from .metric import unwrapped
 
 if TYPE_CHECKING:
@@ -209,7 +210,7 @@ def _is_number(text: str) -> bool:
 
 def _say(notes: list[str], count: int, what: str) -> None:
     if count:
-        notes.append(f"{count} {'row has' if count == 1 else 'rows have'} {what}: left out.")
+        notes.append(agreed(count, f"{count} rows have {what}: left out."))
 
 
 def _of_raster(path: Path, columns: Columns) -> Survey:

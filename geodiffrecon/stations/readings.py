@@ -12,6 +12,7 @@ from ..memory import free_memory
 from ..periods import suited
 from ..points import COVERAGE
 from ..steps import TimeStep
+from ..words import agreed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -151,7 +152,10 @@ def _check_rows(table: PointTable, timed: NDArray[np.bool_], grid: NestedGrid) -
     placed = ~table.missing_place
     if not placed.any():
         raise NoObservations(
-            f"All {table.n_rows} rows lack a time or a position; check the column names."
+            agreed(
+                table.n_rows,
+                f"All {table.n_rows} rows lack a time or a position; check the column names.",
+            )
         )
     spans = [f"{part[placed].min():.6g} to {part[placed].max():.6g}" for part in (table.x, table.y)]
     raise NoObservations(

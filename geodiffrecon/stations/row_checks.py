@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..words import agreed
 from .findings import AVERAGED, KEPT, LEFT_OUT, Finding, counted, joined
 from .places import Places
 from .sites import project
@@ -49,7 +50,7 @@ def missing_codes(survey: Survey) -> list[Finding]:
     found = [
         Finding("missing code", None, int(note.split()[0]), None, note, LEFT_OUT)
         for note in survey.table.notes
-        if "are taken as missing" in note and note.split()[0].isdigit()
+        if "taken as missing" in note and note.split()[0].isdigit()
     ]
     value = survey.table.value
     assert value is not None
@@ -57,6 +58,7 @@ def missing_codes(survey: Survey) -> list[Finding]:
     if len(endless):
         first = survey.when(survey.table.time[endless].min())
         text = f"{len(endless)} values are infinite, first {first}; they are taken as missing."
+        text = agreed(len(endless), text)
         found.append(Finding("missing code", None, len(endless), first, text, LEFT_OUT))
     known = np.isfinite(value) & ~survey.table.missing_place
     coded: NDArray[np.bool_] = np.asarray(known & np.isin(value, CODES))

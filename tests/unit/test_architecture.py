@@ -14,8 +14,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # A module imports only from its left.
 ORDER = """
-    errors progress field memory allocator device calendar zones columns stamps where geometries
-    delimited vectors frames tables rows steps axes files grid points periods cube
+    errors words progress field memory allocator device calendar zones columns stamps where
+    geometries delimited vectors frames tables rows steps axes files grid points periods cube
     binning history covariates trips published features scaling windows noise priors
     calibration metrics gate fields standings paper_tables consistency
     schedule diffusion samplers networks tiling series units presets architecture stages training

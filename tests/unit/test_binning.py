@@ -162,7 +162,7 @@ def test_failures_give_one_sentence(grid):
     outside = table([0.0], [0.0], HOURS[:1], [1])
     with pytest.raises(NoObservations, match=r"No point lies inside the grid .* order of x and y"):
         bin_points(outside, grid, freq="1h")
-    with pytest.raises(NoObservations, match="All 1 rows lack a value"):
+    with pytest.raises(NoObservations, match="The only row lacks a value"):
         bin_points(table([115.5], [40], HOURS[:1], [np.nan]), grid, freq="1h")
     with pytest.raises(NoObservations, match="no rows"):
         bin_points(table([], [], [], []), grid, freq="1h")

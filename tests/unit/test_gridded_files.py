@@ -118,7 +118,7 @@ def test_codes_in_external_features_are_missing(tmp_path):
     path.write_text("time,t\n2024-01-01Z,5\n2024-01-02Z,-999\n2024-01-03Z,7\n".replace("Z", "T00Z"))
     found = open_covariates(path)
     assert np.isnan(found.per_time["t"].to_numpy()).tolist() == [False, True, False]
-    assert "1 values of 't' are -999" in found.notes[0]
+    assert "1 value of 't' is -999" in found.notes[0]
 
 
 # --- places --------------------------------------------------------------------------------------
@@ -164,7 +164,7 @@ def test_exchanged_axes_and_metres_as_degrees_are_refused(tmp_path):
 
 def test_a_coordinate_that_is_missing_is_refused(tmp_path):
     path = stored(tmp_path / "a.nc", maps(lat=np.array([50, np.nan, 49, 48.5])))
-    with pytest.raises(GridMismatch, match="1 coordinates that are missing"):
+    with pytest.raises(GridMismatch, match="1 coordinate that is missing"):
         open_history(path, factor=2)
 
 

@@ -37,7 +37,7 @@ def test_two_codes_and_infinity_are_told_apart():
     values = np.concatenate([MIDDLING, [-9999, -999, -999, np.inf, -np.inf, np.nan]])
     notes = blank_codes(values, "t", noun="values")
     assert [note.split(",")[0].split(";")[0] for note in notes] == [
-        "2 values of 't' are infinite", "1 values of 't' are -9999", "2 values of 't' are -999",
+        "2 values of 't' are infinite", "1 value of 't' is -9999", "2 values of 't' are -999",
     ]  # fmt: skip
     assert np.isnan(values[500:]).all()
     assert np.isfinite(values[:500]).all()

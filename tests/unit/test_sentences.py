@@ -11,6 +11,7 @@ import typer
 
 import geodiffrecon
 from geodiffrecon.cli import app
+from geodiffrecon.words import agreed
 
 PACKAGE = Path(geodiffrecon.__file__).parent
 COMMANDS = typer.main.get_command(app).commands
@@ -72,3 +73,13 @@ def test_every_option_that_a_sentence_names_exists(reader):
 def test_readers_are_all_listed():
     named = {str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py")}
     assert {f"{reader}.py" for reader in READERS} <= named
+
+
+@pytest.mark.parametrize(
+    ("number", "sentence", "right"),
+    [(1, "1 rows of 'rows' stand at 0, 0; they are missing.",
+      "1 row of 'rows' stands at 0, 0; it is missing."),
+     (2, "2 rows stand at 0, 0.", "2 rows stand at 0, 0.")],
+)  # fmt: skip
+def test_one_thing_is_said_in_the_singular(number, sentence, right):
+    assert agreed(number, sentence) == right

@@ -259,7 +259,7 @@ def test_missing_codes_known_and_suspected(look):
     assert "3 values of 'pm25' are 9999, which nothing declares" in suspected[0].sentence
     data = frame()
     data.loc[at(data, "S1", 5), "pm25"] = np.inf
-    assert "1 values of 'pm25' are infinite" in only(look(data), "missing code").sentence
+    assert "1 value of 'pm25' is infinite" in only(look(data), "missing code").sentence
 
 
 @pytest.mark.parametrize(("value", "check"), [(0.0, "constant zero"), (42.0, "constant")])
