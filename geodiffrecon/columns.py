@@ -46,6 +46,8 @@ def _from_python(values: Any) -> Any:
     if hasattr(plain, "to_dense"):  # sparse columns of pandas
         values = np.asarray(plain.to_dense())
     kind = getattr(values, "dtype", None)
+    if isinstance(kind, pd.PeriodDtype):
+        values, kind = values.astype("datetime64[ns]"), None
     if isinstance(kind, np.dtype) and not kind.isnative:
         values = np.asarray(values).astype(kind.newbyteorder("="))
     if isinstance(kind, np.dtype) and kind.kind == "f" and kind.itemsize > 8:
@@ -54,7 +56,7 @@ def _from_python(values: Any) -> Any:
         values = [v.isoformat() if hasattr(v, "isoformat") else v for v in values]
     try:
         return pa.Array.from_pandas(values)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
         texts = [None if pd.api.types.is_scalar(v) and pd.isna(v) else str(v) for v in values]
         return pa.array(texts, pa.string())
 

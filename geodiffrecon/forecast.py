@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from .errors import InvalidParameter
+from .limits import level_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,7 +53,7 @@ class Calibrated:
 
     def quantile(self, level: float) -> Array:
         """Return the calibrated quantile of `level`."""
-        return self.calibration.quantile(self.predictive, level)
+        return self.calibration.quantile(self.predictive, level_of(level))
 
 
 @dataclass(frozen=True)

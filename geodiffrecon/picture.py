@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from .calendar import iso
-from .cube import as_cube
+from .cube import UNDATED, as_cube
 from .errors import InvalidParameter, InvalidTime, MissingCRS, NoObservations
 from .grid import NestedGrid
 from .outputs import whole_files
@@ -233,7 +233,7 @@ def when(maps: xr.Dataset, step: int) -> str:
 
     Nothing for a map whose file says no time.
     """
-    if maps.attrs.get("undated"):
+    if maps.attrs.get("freq") == UNDATED:
         return ""
     zone = str(maps.attrs["calendar_tz"])
     local = pd.Timestamp(maps["time"].values[step]).tz_localize("UTC").tz_convert(zone)

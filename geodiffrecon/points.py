@@ -258,6 +258,7 @@ def from_geodataframe(
 
 def points_of(table: Table, read: Read, value: str | None, tz: str | None, crs: Any) -> PointTable:
     """Return the rows of any file as points; where no column of times was read they have none."""
+    value = None if value is None else str(value)
     known, notes = points_crs(read.at, crs, table.label)
     x, y, placed = plausible(read.at.x, read.at.y, known)
     named = None if read.station is None else names(read.columns[read.station])

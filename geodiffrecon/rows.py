@@ -147,6 +147,8 @@ def read_rows(
         If one column holds several things and no condition says which.
     """
     notes: list[str] = []
+    # frames may call their columns by numbers
+    value, time, station = (None if n is None else str(n) for n in (value, time, station))
     times = () if time is None else _time_columns(time, table.names, table.label, notes)
     here, there = _keys(choice, table)
     if choice.melt:

@@ -271,7 +271,7 @@ class Variable:
         """
         if asked is None:
             return np.arange(len(times))
-        first, last = (self.instant(text) for text in asked)
+        first, last = (self.instant(text) for text in _ends(asked))
         frames = np.flatnonzero((times >= first) & (times <= last))
         if not len(frames):
             raise NoObservations(
@@ -339,3 +339,14 @@ class OfVariable:
     def calendar_tz(self) -> str:
         """Time zone in which days are cut."""
         return self.variable.calendar_tz
+
+
+def _ends(asked: Any) -> tuple[Any, Any]:
+    """Return the first and the last time asked for."""
+    pair = [] if isinstance(asked, str) or np.ndim(asked) == 0 else list(asked)
+    if len(pair) != 2:
+        raise InvalidTime(
+            f"Times are the first and the last one, such as ('2024-05-20', '2024-05-21'), not "
+            f"{str(asked)[:60]!r}."
+        )
+    return pair[0], pair[1]

@@ -27,6 +27,7 @@ LEAST = 3
 READINGS = 5  # of one date, for a map of it
 HOLES = 1e-3  # share of the cells
 SHOWN = 24
+LEAST_APART = (("1MS", np.timedelta64(27, "D")), ("1D", np.timedelta64(12, "h")))
 PARTS = {"year", "month", "day", "hour", "minute"}
 NO_VALUES = {"id", "fid", "ogcfid", "objectid", "index", "code", "station", "stationid", "siteid",
              "zip", "elevation", "altitude"}  # fmt: skip
@@ -291,7 +292,8 @@ def _next_of_table(
         if dates < 2:
             return _line("map", path, {**options, "--value": seen.value, "--tz": None}, "--out DIR")
         if dates >= ENOUGH and 2 * places <= known.sum():
-            return _line("fit", path, {**options, **at}, "--model MODEL --freq 1D")
+            return _line("fit", path, {**options, **at}, f"--model MODEL {_steps(seen, known)} "
+                         "--factor 4 --aggregation mean")  # fmt: skip
         if dates <= FEW_DATES and known.sum() >= READINGS * dates:
             return _line("map", path, {**options, **at}, "--out DIR")
     if places < LEAST:
@@ -299,7 +301,16 @@ def _next_of_table(
     if not dates:
         return "nothing: no column holds values of which a map can be made"
     pooled = {**at, "--agg": "mean"} if seen.value else {"--time": seen.time, "--agg": "count"}
+    return _line("bin", path, {**options, **pooled}, f"{_steps(seen, known)} --out CUBE.nc")
+
+
+def _steps(seen: _Seen, known: NDArray[np.bool_]) -> str:
+    """Return a step and a grid that suit the rows (n,) which are known."""
     x, y = seen.at.x[known], seen.at.y[known]
-    bounds = " ".join(f"{edge:.6g}" for edge in (x.min(), y.min(), x.max(), y.max()))
-    return _line("bin", path, {**options, **pooled},
-                 f"--freq 1D --bounds {bounds} --shape 8 8 --out CUBE.nc")  # fmt: skip
+    margin = [max(1e-3, 0.02 * float(np.ptp(part))) for part in (x, y)]
+    bounds = (x.min() - margin[0], y.min() - margin[1], x.max() + margin[0], y.max() + margin[1])
+    assert seen.times is not None
+    stamps = np.unique(seen.times[~np.isnat(seen.times)])
+    apart = np.median(np.diff(stamps)) if len(stamps) > 1 else np.timedelta64(1, "D")
+    freq = next((name for name, least in LEAST_APART if apart >= least), "1h")
+    return f"--freq {freq} --bounds {' '.join(f'{edge:.6g}' for edge in bounds)} --shape 8 8"

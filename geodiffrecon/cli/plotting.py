@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..variable import Variable
 
 PATTERNS = ",".join(opt.Pattern)
-UNDATED = "1970-01-01"  # of a map that has no time, where a cube needs one
+EPOCH = "1970-01-01"  # of a map that has no time, where a cube needs one
 STATISTICS = {"mean": "Completed map", "std": "Standard deviation", "q05": "5 % quantile",
               "q25": "25 % quantile", "q50": "Median", "q75": "75 % quantile",
               "q95": "95 % quantile", "n_obs": "Observations", "distance": "Distance to data",
@@ -202,6 +202,7 @@ def _open_result(
     path: Path, variable: str | None, columns: PointOptions, run: Session
 ) -> tuple["xr.Dataset", str]:
     """Return the maps of a file and what they are."""
+    from ..cube import UNDATED
     from ..files.sources import open_source
     from ..history import open_cube
 
@@ -219,14 +220,14 @@ def _open_result(
     if source.count == 1:  # nothing is drawn of its step
         request["freq"] = request["freq"] or "1D"
     if undated:
-        request["times"] = [UNDATED]
+        request["times"] = [EPOCH]
     cube = _located(
         lambda known: open_cube(
             path, variable=variable, crs=known, progress=run.progress, **request
         ),
         columns.crs,
     )
-    cube.attrs |= {"undated": 1} if undated else {}
+    cube.attrs |= {"freq": UNDATED} if undated else {}
     for note in cube.attrs.get("notes", []):
         run.log(note)
     return cube, "Map" if is_netcdf(path) else _statistic(path)
@@ -257,7 +258,7 @@ def _own_netcdf(path: Path) -> "xr.Dataset | None":
     dated = kept.drop_vars("time", errors="ignore")
     if "time" in kept.coords:
         return kept.expand_dims("time")
-    return dated.expand_dims(time=np.array([UNDATED], "M8[ns]")).assign_attrs(undated=1)
+    return dated.expand_dims(time=np.array([EPOCH], "M8[ns]"))
 
 
 def _statistic(path: Path) -> str:

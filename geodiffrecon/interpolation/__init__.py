@@ -11,6 +11,7 @@ import pandas as pd
 from ..errors import InvalidParameter, InvalidTime, NoObservations
 from ..field.transform import KINDS
 from ..grid import NestedGrid
+from ..limits import limits_of
 from ..progress import silent
 from ..stamps import utc_stamp
 from . import accessor  # noqa: F401  (registers maps.gdr)
@@ -22,7 +23,7 @@ from .maps import dataset
 from .survey import Columns, Survey, read_survey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     import xarray as xr
@@ -47,7 +48,7 @@ def interpolate(
     like: str | Path | None = None,
     clip: Any = None,
     covariates: Any = None,
-    exceed: Sequence[float] = (),
+    exceed: Any = (),
     samples: int = 0,
     seed: int = 0,
     kind: str = "auto",
@@ -83,7 +84,7 @@ def interpolate(
         Polygons outside which nothing is mapped; they give the extent.
     covariates : str, Path or sequence of them, optional
         Rasters, such as a terrain model, that the field may follow.
-    exceed : sequence of float
+    exceed : float or sequence of float
         Limits whose chance of being exceeded is mapped.
     samples : int
         Joint draws to keep.
@@ -113,7 +114,7 @@ def interpolate(
         covariates=covariates, seed=seed, kind=kind, transform=transform, progress=progress,
         log=log,
     )  # fmt: skip
-    return dataset(made, exceed=tuple(exceed), samples=samples, progress=progress)
+    return dataset(made, exceed=limits_of(exceed), samples=samples, progress=progress)
 
 
 def prepare(

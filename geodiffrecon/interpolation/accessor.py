@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from ..errors import GridMismatch, InvalidParameter
+from ..limits import limits_of, places_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,14 +108,14 @@ class MapAccessor:
                 "The error of a polygon needs joint draws, and these maps hold none; ask for "
                 "them with samples=200."
             )
-        return zones(self._maps, drawn, districts, exceed=exceed, weights=weights)
+        return zones(self._maps, drawn, districts, exceed=limits_of(exceed), weights=weights)
 
     def at(self, x: Any, y: Any, *, exceed: Sequence[float] = ()) -> pd.DataFrame:
         """Return the statistics at places, in the CRS of the readings."""
         from .maps import at_places
 
-        x, y = np.asarray(x, float), np.asarray(y, float)
-        return at_places(self._source("Values at places"), x, y, exceed=exceed)
+        x, y = places_of(x, y)
+        return at_places(self._source("Values at places"), x, y, exceed=limits_of(exceed))
 
     def residuals(self) -> gpd.GeoDataFrame:
         """Return the readings as points, with what the others say of each."""

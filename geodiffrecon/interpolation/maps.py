@@ -9,6 +9,7 @@ import pandas as pd
 
 from ..cube import IRREGULAR, TIME_ATTRS, UNDATED
 from ..errors import GeoDiffReconError, InvalidParameter, NoObservations
+from ..limits import limits_of
 from ..memory import check_maps
 from ..progress import silent
 from ..steps import TimeStep
@@ -40,8 +41,9 @@ def dataset(
     """
     import xarray as xr
 
-    if samples < 0 or not all(np.isfinite(limit) for limit in exceed):
-        raise InvalidParameter(f"Limits must be numbers and samples 0 or more, got {exceed}.")
+    exceed = limits_of(exceed)
+    if samples < 0:
+        raise InvalidParameter(f"Samples must be 0 or more, got {samples}.")
     name, dates = made.survey.name, len(made.days)
     check_maps(dates, made.grid.shape, samples)
     layers: list[dict[str, Array]] = []

@@ -149,8 +149,7 @@ def _of_points(table: Table, columns: Columns) -> Survey:
     """Return the complete rows of a table; those with something missing are left out and said."""
     if columns.value is None:
         raise InvalidParameter(
-            f"Say which column of {table.label} to map with --value (columns: "
-            f"{', '.join(table.names[:12])})."
+            f"Say which column to map with --value; the columns are {', '.join(table.names[:12])}."
         )
     if (columns.x is None) != (columns.y is None):
         raise InvalidParameter("Give both --x and --y, or neither.")
@@ -185,7 +184,7 @@ def _of_points(table: Table, columns: Columns) -> Survey:
         )
     return Survey(
         unwrapped(points.x[known], points.crs), points.y[known], value[known], points.crs,
-        columns.value, None if time is None else time[known],
+        str(columns.value), None if time is None else time[known],
         None if error is None else error[known], zone=points.clock.zone or "UTC",
         notes=tuple(notes),
     )  # fmt: skip

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from ..errors import InvalidParameter
+from ..limits import level_of, threshold_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -131,7 +132,7 @@ class SiteForecast:
 
     def quantile(self, level: float) -> Array:
         """Return the quantile (F, P) of `level`, in raw units."""
-        z = float(standard_quantile(np.array([level]), self.shape)[0])
+        z = float(standard_quantile(np.array([level_of(level)]), self.shape)[0])
         return self.power.inverse(self.location + self.scale * z)
 
     @property
@@ -159,7 +160,7 @@ class SiteForecast:
 
     def exceedance(self, threshold: float) -> Array:
         """Return the probability (F, P) of a value above `threshold` (raw units)."""
-        return 1 - self.cdf(np.full(self.location.shape, float(threshold)))
+        return 1 - self.cdf(np.full(self.location.shape, threshold_of(threshold)))
 
     def pit(self, truth: Array, seed: int) -> Array:
         """Return the distribution function at `truth` (F, P); NaN where it is unknown.

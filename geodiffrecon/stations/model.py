@@ -14,6 +14,7 @@ from ..calendar import Calendar
 from ..device import torch_device
 from ..errors import GridMismatch, InvalidParameter, NotFitted
 from ..features import Features
+from ..limits import limits_of, places_of
 from ..memory import check_maps
 from ..model import kept_draws, quiet
 from ..progress import Progress, silent
@@ -229,7 +230,7 @@ class StationDiffRecon(OfVariable):
         seed: int = 0,
         times: tuple[str, str] | None = None,
         external: Covariates | None = None,
-        exceed: tuple[float, ...] = (),
+        exceed: Any = (),
         keep_draws: bool = False,
         accept_units: bool = False,
         progress: Progress = silent,
@@ -249,7 +250,7 @@ class StationDiffRecon(OfVariable):
             First and last time (inclusive) to map.
         external : Covariates, optional
             The features that the model was fitted with.
-        exceed : tuple of float
+        exceed : float or sequence of float
             Thresholds whose probability of exceedance is mapped, in the unit of the values.
         keep_draws : bool
             Return the draws as ``<value>_draws``.
@@ -272,7 +273,7 @@ class StationDiffRecon(OfVariable):
             If there are more stations than kriging takes: `size.MOST_READINGS` over its steps, or
             the readings seem to be in other units.
         """
-        layers = self._fitted()
+        layers, limits = self._fitted(), limits_of(exceed)
         network = self._given(points, sites=math.prod(self.grid.fine_shape))
         self.variable.check_units(network.values, accept=accept_units, log=log)
         frames = self.variable.frames(network.times, times)
@@ -286,7 +287,7 @@ class StationDiffRecon(OfVariable):
             progress=progress, log=log,
         )  # fmt: skip
         return maps_of(
-            found, self.variable, network, frames, exceed=exceed,
+            found, self.variable, network, frames, exceed=limits,
             attrs=self._attrs(frames, samples=samples, seed=seed),
         )  # fmt: skip
 
@@ -309,9 +310,9 @@ class StationDiffRecon(OfVariable):
         the maps.
         """
         layers = self._fitted()
-        network = self._given(points, sites=np.size(x))
+        x, y = places_of(x, y)
+        network = self._given(points, sites=len(x))
         frames = self.variable.frames(network.times, times)
-        x, y = np.atleast_1d(np.asarray(x, float)), np.atleast_1d(np.asarray(y, float))
         return layers.forecast(
             self._readings(network, external), network.times, frames,
             Places.of(self.grid).km(x, y), self.terrain.at(external, self.grid, x, y),
