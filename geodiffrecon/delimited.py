@@ -19,6 +19,12 @@ SEPARATORS = ",;\t|"
 BLANKS = r"\s+"
 WKT_NAMES = {"wkt", "ewkt", "geometry", "geom", "the_geom", "wkb_geometry", "shape"}
 HEAD_BYTES = 1 << 16
+HAN = r"[\u4e00-\u9fff\u3000-\u303f\uff01-\uff5e]"
+ENCODINGS = (
+    ("Windows-1251", r"[\u0410-\u042f]?[\u0430-\u044f]{2,}|[\u0410-\u042f]{3,}"),
+    ("Shift-JIS", rf"({HAN}|[\u3040-\u30ff])+"),
+    ("GB18030", rf"{HAN}+"),
+)
 
 
 @dataclass(frozen=True)
@@ -156,9 +162,19 @@ def _seen(raw: bytes) -> tuple[str, int]:
         line = 1
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
-    runs = [len(run) for run in re.findall(rb"[\x81-\xfe]+", raw)]
-    pairs = bool(runs) and all(size % 2 == 0 for size in runs)
-    return ("GB18030 or another of East Asia" if pairs else "Windows-1252 (Latin-1)"), line
+    found = re.findall(rb"[\x80-\xff][\x40-\xff]*", raw)[:200]
+    alone = sum(len(run) == 1 for run in re.findall(rb"[\x80-\xff]+", raw)[:200])
+    looks = [name for name, letters in ENCODINGS if _all_look(found, name, letters)]
+    return looks[0] if looks and 2 * alone < len(found) else "Windows-1252 (Latin-1)", line
+
+
+def _all_look(runs: list[bytes], encoding: str, looks: str) -> bool:
+    """Tell whether bytes beyond ASCII make letters of a script and nothing else."""
+    try:
+        texts = [re.sub(r"[\x00-\x7f]", "", run.decode(encoding)) for run in runs]
+    except UnicodeDecodeError:
+        return False
+    return bool(texts) and all(re.fullmatch(looks, text) for text in texts)
 
 
 def _comments(head: list[str]) -> int:

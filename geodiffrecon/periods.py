@@ -24,6 +24,8 @@ LEAST_PARTS = 4  # readings that a step has, for a share of them to mean somethi
 REGULAR = 0.5  # share of a station's gaps that are alike
 PROBES = 5  # places looked at, to tell stations from points that move
 FIXED_ROWS = 10
+JITTER = 0.01  # of a step, by which clocks may miss it
+PROBED = 1000
 LENGTHS = {"hour": (HOUR_NS, "minute"), "day": (23 * HOUR_NS, "hour"),
            "month": (28 * DAY_NS, "day"), "year": (365 * DAY_NS, "month")}  # fmt: skip
 
@@ -58,7 +60,7 @@ def suited(
     _check_fine(table, step)
     if table.clock.naive:
         table = replace(table, time=_in_zone(table.time, step.tz), clock=_dated(table, step))
-    table = _of_length(table, step)
+    table = _of_length(_steadied(table, step), step)
     return _covered(table, step, coverage, label) if coverage and table.value is not None else table
 
 
@@ -132,6 +134,29 @@ def _in_zone(midnights: NDArray[np.datetime64], tz: str) -> NDArray[np.datetime6
 
 def _dated(table: PointTable, step: TimeStep) -> Clock:
     return replace(table.clock, naive=False, zone=step.tz)
+
+
+def _steadied(table: PointTable, step: TimeStep) -> PointTable:
+    """Return stamps that jitter by seconds at their step: 09:59:58 means 10:00, not 09:00."""
+    if step.unit != "fixed":
+        return table
+    limit = int(JITTER * step.count)
+
+    def off(times: NDArray[np.datetime64]) -> NDArray[np.int64]:
+        after = (times.astype("datetime64[ns]").astype(np.int64) - step.offset) % step.count
+        return np.where(2 * after > step.count, after - step.count, after)
+
+    known = ~np.isnat(table.time)
+    if np.abs(off(table.time[:PROBED][known[:PROBED]])).max(initial=0) > limit:
+        return table  # points that move, told from the first rows
+    apart = off(table.time[known])
+    most = int(np.abs(apart).max(initial=0))
+    if most > limit or not (apart < 0).any():
+        return table
+    times = table.time.astype("datetime64[ns]")
+    times[known] -= apart.astype("timedelta64[ns]")
+    note = f"Stamps are moved by up to {most / 1e9:.3g} seconds to their step of {step.freq}."
+    return replace(table, time=times, notes=(*table.notes, note))
 
 
 def _of_length(table: PointTable, step: TimeStep) -> PointTable:

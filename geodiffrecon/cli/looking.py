@@ -134,7 +134,7 @@ def _maps(path: Path, variable: str | None, wanted: PointOptions) -> dict[str, A
     try:
         source = open_source(path, variable=first, crs=wanted.crs, **wanted.maps.opening())
     except GeoDiffReconError as error:
-        if len(found) < 3:
+        if not found.get("variables") and "driver" not in found:
             raise
         return {**found, "as_maps": str(error)}
     rows, cols = source.box.shape

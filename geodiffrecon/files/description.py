@@ -8,7 +8,7 @@ import numpy as np
 
 from ..words import agreed
 from .kinds import is_netcdf
-from .netcdf import map_variables, open_raw
+from .netcdf import grouped, map_variables, open_raw
 from .quality import blank_codes
 from .rasters import open_raster
 
@@ -33,6 +33,11 @@ def describe(path: Path, variable: str | None) -> tuple[dict[str, Any], str | No
     found: dict[str, Any] = {"file": str(path)}
     if not is_netcdf(path):
         return found | _raster(path), variable
+    names = grouped(path) if variable is None else []
+    if names and all("/" in name for name in names):
+        found["variables"] = names
+        found["shown"] = f"{names[0]}; name another with --variable"
+        return found, names[0]
     with open_raw(path, variable) as dataset:
         maps = map_variables(dataset)
         found["variables"] = [_variable(dataset[name]) for name in dataset.data_vars]

@@ -40,10 +40,7 @@ def other_layout(dataset: xr.Dataset, path: Path, name: str | None = None) -> Un
     if curvilinear(dataset):
         return _curvilinear(what)
     if name is None:
-        return UnreadableFile(
-            f"{what} holds no map: no variable has two dimensions of numbers; geodiffrecon info "
-            "says what it holds."
-        )
+        return UnreadableFile(f"{what} holds no map: no variable has two dimensions of numbers.")
     return UnreadableFile(
         f"{what} with dimensions {dims} has no x and y coordinates; add them under the names x "
         "and y, or longitude and latitude."

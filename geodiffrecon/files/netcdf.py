@@ -61,7 +61,13 @@ def open_raw(path: Path, variable: str | None = None) -> xr.Dataset:
     except (OSError, RuntimeError, ValueError) as error:
         raise damaged(path, error) from error
     if not dataset.data_vars and not group:
-        _name_groups(path)
+        names = grouped(path)
+        if names:
+            listed = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+            raise MissingColumn(
+                f"{path.name} holds its variables in groups ({listed}); name one with --variable "
+                f"{names[0]}."
+            )
     dataset = dataset.assign_coords({
         name: (name, decoded(values.values, values.attrs, values.dtype, np.float64), values.attrs)
         for name, values in dataset.coords.items()
@@ -341,21 +347,15 @@ def _with_stored_axes(dataset: xr.Dataset) -> xr.Dataset:
     return dataset
 
 
-def _name_groups(path: Path) -> None:
-    """Raise UnreadableFile naming the variables in groups, where there are any."""
+def grouped(path: Path) -> list[str]:
+    """Return the names, with their groups, of all variables of two dimensions or more."""
     import netCDF4
 
+    def within(held: Any, name: str) -> list[str]:
+        own = [f"{name}{key}" for key, array in held.variables.items() if array.ndim >= 2]
+        for key, sub in held.groups.items():
+            own += within(sub, f"{name}{key}/")
+        return own
+
     with netCDF4.Dataset(path) as file:
-        names = [
-            f"{group}/{name}"
-            for group, held in file.groups.items()
-            for name, array in held.variables.items()
-            if array.ndim >= 2
-        ]
-        deeper = [f"{group}/{sub}" for group, held in file.groups.items() for sub in held.groups]
-    if names or deeper:
-        listed = ", ".join(names[:8] or [f"{group}/…" for group in deeper[:8]])
-        raise MissingColumn(
-            f"{path.name} holds its variables in groups ({listed}); name one with --variable "
-            f"{(names or [deeper[0] + '/NAME'])[0]}."
-        )
+        return within(file, "")

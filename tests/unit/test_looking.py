@@ -15,10 +15,12 @@ import xarray as xr
 from affine import Affine
 from rasterio.shutil import copy
 
+from geodiffrecon.binning import bin_points
 from geodiffrecon.cli import app
 from geodiffrecon.errors import InvalidParameter
 from geodiffrecon.files.kinds import holds_points, is_netcdf
 from geodiffrecon.files.sources import open_source
+from geodiffrecon.grid import NestedGrid
 from geodiffrecon.points import read_points
 
 N = 30
@@ -235,3 +237,50 @@ def test_messages_of_grib_are_chosen(tmp_path):
     np.testing.assert_allclose(read.read(slice(0, 6), slice(0, 8))[0].mean(), 2 * 48 + 23.5)
     with pytest.raises(InvalidParameter, match="no 9 in its dimension 'level'"):
         open_source(tmp_path / "a.grb2", select={"level": 9})
+
+
+@pytest.mark.parametrize(
+    ("encoding", "name", "seen"),
+    [("gb18030", "北京", "GB18030"), ("shift_jis", "東京タワー", "Shift-JIS"),
+     ("cp1251", "Москва", "Windows-1251"), ("cp1252", "Zürich", "Windows-1252")],
+)  # fmt: skip
+def test_encodings_are_named(tmp_path, capsys, encoding, name, seen):
+    path = table(tmp_path / "a.csv", ROWS.assign(id=name, lon=X, lat=Y), encoding=encoding)
+    told = said(capsys, "info", path)["error"]
+    assert "is not in UTF-8 (line 2)" in told
+    assert seen in told
+
+
+def test_groups_in_groups_are_named(tmp_path, capsys):
+    import netCDF4
+
+    with netCDF4.Dataset(tmp_path / "a.h5", "w") as file:
+        group = file.createGroup("GRIDS").createGroup("NO2")
+        for name, values in (("lat", [3.0, 2, 1]), ("lon", [1.0, 2, 3, 4])):
+            group.createDimension(name, len(values))
+            axis = group.createVariable(name, "f8", (name,))
+            axis[:] = values
+            axis.units = f"degrees_{'north' if name == 'lat' else 'east'}"
+        group.createVariable("column", "f4", ("lat", "lon"))[:] = 1
+    found = described(capsys, tmp_path / "a.h5")
+    assert found["variables"] == ["GRIDS/NO2/column"]
+    assert found["next"] == "geodiffrecon plot a.h5 --variable GRIDS/NO2/column"
+
+
+def test_what_is_no_map_is_described_all_the_same(tmp_path, capsys):
+    xr.Dataset({"v": (("station", "time"), np.ones((2, 3)))}).to_netcdf(tmp_path / "a.nc")
+    found = described(capsys, tmp_path / "a.nc")
+    assert found["variables"][0].startswith("v (station 2 × time 3)")
+    assert "station series" in found["as_maps"]
+
+
+def test_stations_whose_clock_jitters(tmp_path, capsys):
+    hours = pd.date_range("2024-01-01", periods=6, freq="h", tz="UTC")
+    late = hours + pd.to_timedelta([-2, 3, -30, 0, 1, -2], "s")
+    rows = pd.DataFrame({"time": late, "lon": 116.5, "lat": 39.5, "v": np.arange(6.0)})
+    read = read_points(table(tmp_path / "a.csv", rows), value="v")
+    grid = NestedGrid.from_bounds((116, 39, 118, 41), crs="EPSG:4326", shape=(2, 2))
+    cube = bin_points(read, grid, freq="1h")
+    assert cube.sizes["time"] == 6
+    np.testing.assert_array_equal(np.nanmax(cube.v.values, axis=(1, 2)), np.arange(6.0))
+    assert any("moved by up to 30 seconds" in note for note in cube.attrs["notes"])
