@@ -103,13 +103,20 @@ def bin_points(
     cells = _cells(table, grid, level, progress)
     on_grid = (cells >= 0) & ~missing
     _check_any(table, missing, on_grid, grid)
-    numbers = step.number(table.time - np.timedelta64(int(label == "end"), "ns"))
-    first, last = _range(step, numbers[on_grid], start, end)
-    used = on_grid & (numbers >= first) & (numbers <= last)
+    inside = table.time - np.timedelta64(1, "ns") if label == "end" else table.time
+    numbers = step.number(inside)
+    chosen, used = numbers[on_grid], on_grid
+    first, last = _range(step, chosen, start, end)
+    if start is not None or end is not None:
+        used = on_grid & (numbers >= first) & (numbers <= last)
+        chosen = numbers[used]
     _check_used(used, on_grid, start, end)
     shape = (last - first + 1, *(int(size) for size in grid.box(level).shape))
     _check_memory(shape)
-    flat = (numbers[used] - first) * (shape[1] * shape[2]) + cells[used]
+    flat = chosen  # in place: temporaries of millions of rows cost as much as the sums
+    flat -= first
+    flat *= shape[1] * shape[2]
+    flat += cells[used]
     n_obs = np.bincount(flat, minlength=int(np.prod(shape))).reshape(shape)
     weights = table.value[used] if agg != "count" and table.value is not None else None
     return make_cube(
@@ -138,10 +145,10 @@ def _tally(
     """Return where all rows went; the four numbers add up to the rows of the table."""
     outside = cells < 0
     return {
-        "points_used": int(used.sum()),
-        "points_outside": int((outside & ~missing).sum()),
-        "points_outside_time": int((~outside & ~missing & ~used).sum()),
-        "points_missing": int(missing.sum()),
+        "points_used": int(np.count_nonzero(used)),
+        "points_outside": int(np.count_nonzero(outside & ~missing)),
+        "points_outside_time": int(np.count_nonzero(~outside & ~missing & ~used)),
+        "points_missing": int(np.count_nonzero(missing)),
     }
 
 

@@ -271,7 +271,9 @@ class NestedGrid:
         rows, cols = self.fine_shape
         with np.errstate(invalid="ignore"):
             east = np.asarray(x, dtype=np.float64) - c
-            if self.geographic:  # longitudes are the same modulo a turn
+            # Longitudes are the same modulo a turn, which few are away from their grid.
+            near = np.fmin.reduce(east, initial=0) > (cols + 1) * a - 360
+            if self.geographic and not (near and np.fmax.reduce(east, initial=0) < 360 - a):
                 east = east - 360 * np.floor(east / 360 + EDGE_TOLERANCE * a)
             col = np.floor(east / a + EDGE_TOLERANCE)
             row = np.floor((np.asarray(y, dtype=np.float64) - f) / e + EDGE_TOLERANCE)

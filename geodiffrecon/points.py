@@ -306,10 +306,11 @@ def plausible(x: Array, y: Array, crs: CRS | None) -> tuple[Array, Array, list[s
     """
     if crs is None or not crs.geographic or not len(x):
         return x, y, []
-    with np.errstate(invalid="ignore"):
+    number, known, worst = 0, 0, 0.0
+    if np.fmax.reduce(y) > MOST_LATITUDE or np.fmin.reduce(y) < -MOST_LATITUDE:
         beyond = np.abs(y) > MOST_LATITUDE
-    number, known = int(beyond.sum()), int((~np.isnan(y)).sum())
-    worst = float(y[int(np.argmax(beyond))]) if number else 0.0
+        number, known = int(beyond.sum()), int((~np.isnan(y)).sum())
+        worst = float(y[int(np.argmax(beyond))])
     if number and 2 * number > known:
         if np.nanmax(np.abs(x)) <= MOST_LATITUDE:
             remedy = "exchange x and y? (--x and --y name their columns)"
@@ -320,7 +321,9 @@ def plausible(x: Array, y: Array, crs: CRS | None) -> tuple[Array, Array, list[s
     if number:
         told = f"{number} rows have latitudes beyond 90 ({worst:.7g}) and lie nowhere."
         notes.append(agreed(number, told))
-    nowhere = (x == 0) & (y == 0)
+    nowhere = x == 0
+    if nowhere.any():
+        nowhere &= y == 0
     if nowhere.any():
         x, y = np.where(nowhere, np.nan, x), np.where(nowhere, np.nan, y)
         count = int(nowhere.sum())

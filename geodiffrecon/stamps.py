@@ -204,7 +204,7 @@ def _typed(
         .cast(pa.timestamp(unit))
         .to_numpy(zero_copy_only=False)
     )
-    if unit != "ns":
+    if unit != "ns" and _beyond(column):
         _check_range(stamps, what)
     stamps = stamps.astype("datetime64[ns]")
     if zone is not None:
@@ -217,9 +217,11 @@ def _typed(
 
 def _finest_of(stamps: Times, series: Series | None) -> str | None:
     """Return "day" where typed stamps are midnights of several days, or several of one place."""
+    head = stamps[:1000]  # which often tells, and spares a copy of them all
+    if (head[~np.isnat(head)].astype(np.int64) // 1_000_000_000 % DAY_S).any():
+        return None
     known = stamps[~np.isnat(stamps)]
-    head = known[:1000].astype(np.int64) // 1_000_000_000
-    if not len(head) or (head % DAY_S).any():
+    if not len(known):
         return None
     seconds = known.astype(np.int64) // 1_000_000_000
     if (seconds % DAY_S).any():
@@ -360,6 +362,20 @@ def _plain(column: Any) -> Any:
     if pa.types.is_floating(column.type):
         column = column.cast(pa.int64(), safe=False)
     return pc.replace_substring_regex(blanked(column.cast(pa.string())), r"^(\d+)\.0*$", r"\1")
+
+
+def _beyond(column: Any) -> bool:
+    """Tell whether typed stamps go beyond what nanoseconds can count; dates are looked at."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_timestamp(column.type):
+        return True
+    ends = pc.min_max(column.cast(pa.int64())).as_py()
+    if ends["min"] is None:
+        return False
+    low, high = (np.datetime64(ends[key], column.type.unit) for key in ("min", "max"))
+    return bool(low < EARLIEST or high >= LATEST)
 
 
 def _check_range(stamps: Times, what: str) -> None:

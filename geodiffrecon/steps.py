@@ -122,7 +122,8 @@ class TimeStep:
     def number(self, times: Times) -> NDArray[np.int64]:
         """Return the number of the interval that holds each of `times` (UTC, any shape (T,))."""
         if self.unit == "fixed":
-            return (times.astype("datetime64[ns]").astype(np.int64) - self.offset) // self.count
+            stamps = times.astype("datetime64[ns]", copy=False).view(np.int64)
+            return (stamps - self.offset if self.offset else stamps) // self.count
         local = self._local(times)
         if self.unit == "day":
             stamps = local.astype("datetime64[ns]").astype(np.int64)
