@@ -128,7 +128,8 @@ def _columns(table: Table) -> tuple[dict[str, Any], int]:
     from ..columns import as_arrow, blanked
 
     once = [name for name in dict.fromkeys(table.names) if table.names.count(name) == 1]
-    read = {name: as_arrow(column) for name, column in table.columns(once[:SHOWN]).items()}
+    held = table.columns(once[:SHOWN]) if once else {}
+    read = {name: as_arrow(column) for name, column in held.items()}
     texts = {name: blanked(column) if pa.types.is_string(column.type) else column
              for name, column in read.items()}  # fmt: skip
     return texts, len(next(iter(read.values()))) if read else _rows(table)

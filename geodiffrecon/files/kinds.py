@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import zipfile
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+from ..errors import UnreadableFile
 from ..tables import ARROW_SUFFIXES, CSV_SUFFIXES
 from ..vectors import JSON_SUFFIXES
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 VECTOR_SUFFIXES = {
     ".shp", ".dbf", ".fgb", ".gpx", ".gml", ".kml", ".kmz", ".tab", ".mif", ".pbf", ".xlsx",
@@ -48,6 +46,11 @@ def is_zarr(path: Path) -> bool:
 def is_netcdf(path: Path) -> bool:
     """Tell whether a file is NetCDF or HDF5, whatever it is called.
 
+    Raises
+    ------
+    UnreadableFile
+        If it is compressed as a whole.
+
     Examples
     --------
     >>> from pathlib import Path
@@ -56,6 +59,9 @@ def is_netcdf(path: Path) -> bool:
     """
     if path.suffix.lower() in NETCDF_SUFFIXES:
         return True
+    packed = path.suffix.lower() in (".gz", ".zip", ".bz2", ".xz")
+    if packed and Path(path.stem).suffix.lower() in NETCDF_SUFFIXES:
+        raise UnreadableFile(f"{path.name} is compressed, which NetCDF is read without; unpack it.")
     if path.suffix.lower() in OWN_DRIVER | POINT_SUFFIXES or not path.is_file():
         return False
     with path.open("rb") as file:

@@ -23,6 +23,8 @@ BLOCK_VALUES = 1 << 24
 
 def damaged(path: Path, error: BaseException) -> UnreadableFile:
     """Return the error of a file that broke while it was read."""
+    if "previous exception" in str(error) and error.__cause__ is not None:
+        error = error.__cause__
     reason = str(error).strip().splitlines()[0][:120] if str(error).strip() else repr(error)
     return UnreadableFile(
         f"{path} cannot be read ({reason}); it may be truncated or of another format."
@@ -357,5 +359,8 @@ def grouped(path: Path) -> list[str]:
             own += within(sub, f"{name}{key}/")
         return own
 
-    with netCDF4.Dataset(path) as file:
-        return within(file, "")
+    try:
+        with netCDF4.Dataset(path) as file:
+            return within(file, "")
+    except (OSError, RuntimeError) as error:
+        raise damaged(path, error) from error

@@ -284,3 +284,15 @@ def test_stations_whose_clock_jitters(tmp_path, capsys):
     assert cube.sizes["time"] == 6
     np.testing.assert_array_equal(np.nanmax(cube.v.values, axis=(1, 2)), np.arange(6.0))
     assert any("moved by up to 30 seconds" in note for note in cube.attrs["notes"])
+
+
+def test_a_layer_without_columns_and_packed_netcdf(tmp_path, capsys):
+    lines = gpd.GeoDataFrame(geometry=gpd.GeoSeries.from_wkt(["LINESTRING (0 0, 1 1)"], crs=4326))
+    lines.to_file(tmp_path / "a.gpkg")
+    found = described(capsys, tmp_path / "a.gpkg")
+    assert (found["rows"], found["columns"]) == (1, "")
+    assert "found a LineString" in found["as_points"]
+    (tmp_path / "a.nc.gz").write_bytes(b"\x1f\x8b")
+    assert "is compressed" in said(capsys, "info", tmp_path / "a.nc.gz")["error"]
+    (tmp_path / "a.nc").write_bytes(b"\x89HDF broken")
+    assert "it may be truncated" in said(capsys, "info", tmp_path / "a.nc")["error"]
