@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..errors import InvalidParameter
+from ..files.kinds import holds_points
 from ..rows import RowChoice
 from . import options as opt
-from .choosing import surveys_rows
+from .choosing import chosen, surveys_rows
+from .inputs import refuse_options
 from .mapping import Districts, Files, _files, write_maps
 from .reading import Reading, opens_maps
 from .running import Session, session
@@ -92,6 +94,12 @@ def map_command(
         districts = Districts.of(zones, weights)
         if kind is opt.Kind.COUNT:
             raise InvalidParameter("--kind is real or positive here; counts are positive.")
+        if holds_points(observations):
+            refuse_options(maps.given(), "only for maps, and this file holds points")
+        else:
+            refuse_options(
+                chosen(choice), "only for points, but this file holds maps; leave it out"
+            )
         from ..interpolation import prepare
         from ..interpolation.maps import dataset
         from ..interpolation.survey import Columns, read_survey

@@ -9,7 +9,7 @@ import typer
 from ..files.kinds import holds_points, is_zarr
 from ..rows import RowChoice
 from . import options as opt
-from .choosing import reads_rows
+from .choosing import chosen, reads_rows
 from .inputs import PointOptions, refuse_options, result_file
 from .reading import Reading, reads_maps
 from .running import session
@@ -118,6 +118,7 @@ def _description(path: Path, variable: str | None, wanted: PointOptions) -> dict
     if holds_points(path):
         refuse_options(wanted.maps.given(), "only for maps; leave it out")
         return describe_table(path, wanted)
+    refuse_options(chosen(wanted.choice), "only for points; leave it out")
     return _maps(path, variable, wanted)
 
 
@@ -155,4 +156,6 @@ def _maps(path: Path, variable: str | None, wanted: PointOptions) -> dict[str, A
 def _times(count: int, times: Any, iso: Any) -> str:
     if times is None:
         return "no time" if count == 1 else f"no time; {count} bands"
+    if len(times) == 1:
+        return str(iso(times[0]))
     return f"{len(times)} from {iso(times.min())} to {iso(times.max())}"

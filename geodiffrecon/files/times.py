@@ -90,7 +90,8 @@ def times_from(names: list[str], pattern: str) -> Times:
             times.append(datetime.strptime(" ".join(match.groups()), form))
         except ValueError as error:
             raise InvalidTime(
-                f"{name!r} holds no time of the form {pattern!r}; correct --time-from."
+                f"{repr(name) if name.strip() else 'A band without a name'} holds no time of the "
+                f"form {pattern!r}; correct --time-from."
             ) from error
     return np.array(times, dtype="datetime64[ns]")
 

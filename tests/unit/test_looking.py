@@ -296,3 +296,23 @@ def test_a_layer_without_columns_and_packed_netcdf(tmp_path, capsys):
     assert "is compressed" in said(capsys, "info", tmp_path / "a.nc.gz")["error"]
     (tmp_path / "a.nc").write_bytes(b"\x89HDF broken")
     assert "it may be truncated" in said(capsys, "info", tmp_path / "a.nc")["error"]
+
+
+def test_options_of_the_other_kind_are_refused(tmp_path, capsys):
+    path = raster(tmp_path / "a.tif")
+    rows = table(tmp_path / "a.csv", ROWS.assign(lon=X, lat=Y))
+    out = ("--out", tmp_path / "o")
+    assert (
+        "--where is only for points" in said(capsys, "map", path, "--where", "v > 1", *out)["error"]
+    )
+    told = said(capsys, "map", rows, "--value", "zinc", "--select", "band=1", *out)["error"]
+    assert "--select is only for maps" in told
+    assert "--layer is only for points" in said(capsys, "info", path, "--layer", "a")["error"]
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_time_in_the_name_of_the_file(tmp_path, capsys):
+    path = raster(tmp_path / "MOD11A1.A2024032.h18.tif")
+    found = described(capsys, path, "--time-from", "A%Y%j")
+    assert found["times"] == "2024-02-01T00:00:00Z"
+    assert found["next"].endswith("--time-from A%Y%j")
