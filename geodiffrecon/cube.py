@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .axes import CFAxes, crs_of, lattice
-from .errors import GridMismatch, InvalidParameter
+from .errors import GridMismatch, InvalidParameter, NoObservations
 from .grid import NestedGrid
 from .steps import TimeStep
 
@@ -150,6 +150,8 @@ def as_cube(cube: xr.Dataset) -> xr.Dataset:
         static = [key for key, array in cube.data_vars.items() if array.ndim < cube[name].ndim]
         cube = cube.drop_vars("time_bnds", errors="ignore")
         cube = cube.drop_vars(static).expand_dims("time").assign(cube[static].drop_vars("time"))
+    if dated and not cube.sizes["time"]:
+        raise NoObservations(f"The cube of {name!r} holds no time; choose other times.")
     axes = CFAxes.of(cube, name)
     known, _ = crs_of(cube, name, axes)
     found = lattice(cube, axes, known, name)

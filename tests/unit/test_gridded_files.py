@@ -24,6 +24,7 @@ from geodiffrecon.errors import (
     InvalidParameter,
     InvalidTime,
     MissingColumn,
+    NoObservations,
     UnreadableFile,
 )
 from geodiffrecon.files.sources import open_source
@@ -509,6 +510,8 @@ def test_what_is_no_cube_gets_one_sentence(made):
         as_cube(made.drop_vars("pm25"))
     with pytest.raises(GridMismatch, match="not real numbers"):
         as_cube(made.assign(pm25=made.pm25 + 1j).assign_attrs(made.attrs))
+    with pytest.raises(NoObservations, match="holds no time"):
+        as_cube(made.sel(time=slice("2030", "2031")))
 
 
 def test_places_of_gdal_are_no_outputs(made):
