@@ -26,6 +26,8 @@ class Layer:
         Share of channels dropped in training.
     steps, batch : int
         Most optimiser steps, and problems per step.
+    noises : int
+        Noised fields per problem and step of a denoiser, which share one encoding of the history.
     rate : float
         Learning rate of AdamW.
     """
@@ -37,6 +39,7 @@ class Layer:
     dropout: float = 0.3
     steps: int = 600
     batch: int = 32
+    noises: int = 1
     rate: float = 1e-3
 
 
@@ -169,15 +172,16 @@ PAPER = Settings(
     prior=False,
     mean=False,
     literal=True,
-    history=8,
+    history=4,
     daily=False,
     pattern=12,
     members=1,
     completion_diffusion=Layer(
-        widths=(48, 96), blocks=1, d=32, layers=2, dropout=0.1, steps=4000, batch=16, rate=1e-3
+        widths=(64,), blocks=3, d=32, layers=1, dropout=0.0, steps=6000, batch=16, noises=2,
+        rate=2e-3,
     ),
     refinement_diffusion=Layer(
-        widths=(24, 48, 96), blocks=1, d=32, layers=2, dropout=0.1, steps=6000, batch=12, rate=1e-3
+        widths=(48, 96), blocks=1, d=32, layers=2, dropout=0.0, steps=6000, batch=12, rate=1e-3
     ),
     joint_steps=200,
     chain=Chain(steps=16),

@@ -388,9 +388,18 @@ def residual_loss(
     residual: Tensor,
     weight: Tensor,
     generator: torch.Generator,
+    noises: int = 1,
 ) -> Tensor:
-    """Return the diffusion loss of standard residuals (B, H, W) under the conditions of `case`."""
+    """Return the diffusion loss of standard residuals (B, H, W) under the conditions of `case`.
+
+    Every problem is noised `noises` times for one encoding of its history, which costs more than
+    the U-Net; levels are spread evenly over the batch.
+    """
     features = case.encode(network)  # type: ignore[arg-type]
+    if noises > 1:
+        case = case.repeat(noises)
+        residual, weight = (x.repeat_interleave(noises, dim=0) for x in (residual, weight))
+        features = None if features is None else features.repeat_interleave(noises, dim=0)
 
     def denoiser(x: Tensor, level: Tensor) -> Tensor:
         return case.run(network, x, level.to(x.device), features)  # type: ignore[arg-type]
