@@ -118,4 +118,14 @@ def _shape(text: str) -> Any:
 def _one_by_one(column: Any) -> Places:
     import shapely
 
-    return places_of(shapely.from_wkb(column.to_numpy(zero_copy_only=False)))
+    try:
+        shapes = shapely.from_wkb(column.to_numpy(zero_copy_only=False))
+        return places_of(shapes)
+    except NotImplementedError as error:
+        raise InvalidParameter(
+            "Geometry must be points, found curves; make points of them (centroids) first."
+        ) from error
+    except shapely.errors.ShapelyError as error:
+        raise UnreadableFile(
+            f"The geometry cannot be read as WKB ({str(error).splitlines()[0]}); write it anew."
+        ) from error

@@ -240,3 +240,15 @@ def test_the_real_station_file_reads_with_its_holes(data_dir):
     table = read_points(data_dir / "beijing_pm25_stations_public.csv.gz", **READ)
     assert 0.12 < table.n_missing_value / table.n_rows < 0.14
     assert table.n_missing_time == table.n_missing_position == 0
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [(b"\x01\x08\x00\x00\x00\x03\x00\x00\x00" + bytes(48), "found curves"),
+     (b"\x01\x63\x00\x00\x00" + bytes(16), "cannot be read as WKB")],
+)  # fmt: skip
+def test_curves_and_damaged_geometries(tmp_path, shape, said):
+    rows = pd.DataFrame({"time": ["2024-01-01"], "v": [1.0], "geometry": [shape]})
+    rows.to_parquet(tmp_path / "a.parquet")
+    with pytest.raises((InvalidParameter, UnreadableFile), match=said):
+        read_points(tmp_path / "a.parquet", value="v", crs="EPSG:4326")
