@@ -65,9 +65,15 @@ class Diffusion:
         return index.to(torch.float32) / self.levels.T
 
     def draw_index(self, batch: int, *, generator: torch.Generator | None) -> Tensor:
-        """Draw one level from 1 to T for each of `batch` items, on the generator's device."""
+        """Draw one level from 1 to T for each of `batch` items, on the generator's device.
+
+        Each comes from its own of `batch` equal parts of the levels, in random order: as likely
+        as any other, and a batch tells of all levels (Kingma et al. 2021, appendix I.1).
+        """
         device = generator.device if generator is not None else None
-        return torch.randint(1, self.levels.T + 1, (batch,), generator=generator, device=device)
+        part = torch.randperm(batch, generator=generator, device=device)
+        share = (part + torch.rand(batch, generator=generator, device=device)) / batch
+        return 1 + (share * self.levels.T).long().clamp(max=self.levels.T - 1)
 
     def noised(self, x0: Tensor, index: Tensor, noise: Tensor) -> Tensor:
         r"""Return :math:`\sqrt{\bar\alpha} x_0 + \sqrt{1-\bar\alpha}\,\epsilon` (eq 4)."""

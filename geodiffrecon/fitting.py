@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,7 +55,7 @@ BUDGET = {"means": 0.42, "joint": 0.46, "refit": 0.76, "completion": 0.87, "refi
 WITHOUT_DIFFUSION = {"means": 0.5, "joint": 0.6, "refit": 1.0}
 # Without a mean layer, by what the loss of each stage still gains per second: refinement, whose
 # maps have N² as many cells, learns longest.
-DIFFUSION_ALONE = {"completion": 0.3, "refinement": 0.85, "joint diffusion": 1.0}
+DIFFUSION_ALONE = {"completion": 0.5, "refinement": 0.88, "joint diffusion": 1.0}
 JOINT_VARIANTS = 4  # mask patterns whose completions are sampled before the joint phase
 WHOLE = 0.9  # share of its steps without which a refitted network is dropped for the first one
 STAGES = ("completion", "refinement")
@@ -320,7 +321,7 @@ class Fitting:
         if not apart:
             return network
         learn = self._phase(rehearsal, self.split.train, 70 + number, layer.batch, left)
-        loss = getattr(losses, stage)
+        loss = partial(getattr(losses, stage), noises=layer.noises)
         outcome = optimise(
             network, _loss_of(loss, network, learn), steps=layer.steps, rate=layer.rate,
             seed=learn.pool.seed, decay_in_time=True,

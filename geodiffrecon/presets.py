@@ -177,7 +177,14 @@ PAPER = Settings(
     pattern=12,
     members=1,
     completion_diffusion=Layer(
-        widths=(64,), blocks=3, d=32, layers=1, dropout=0.0, steps=6000, batch=16, noises=2,
+        widths=(64,),
+        blocks=3,
+        d=32,
+        layers=1,
+        dropout=0.0,
+        steps=6000,
+        batch=16,
+        noises=2,
         rate=2e-3,
     ),
     refinement_diffusion=Layer(

@@ -164,32 +164,38 @@ class DiffusionLoss:
     coarse_lags: tuple[int, ...]
     fine_lags: tuple[int, ...]
 
-    def completion(self, network: Completion, batch: Batch) -> Tensor:
+    def completion(self, network: Completion, batch: Batch, noises: int = 1) -> Tensor:
         """Return the loss of the completion residual, of cells that are known and not held."""
         case = batch.series.coarse_case(batch.variant, batch.frame, self.coarse_lags)
-        return self._completion(network, case, batch)
+        return self._completion(network, case, batch, noises)
 
-    def refinement(self, network: Refinement, batch: Batch) -> Tensor:
+    def refinement(self, network: Refinement, batch: Batch, noises: int = 1) -> Tensor:
         """Return the loss of the refinement residual where known, given true coarse maps."""
         case, fine = true_fine_case(batch, self.fine_lags, blur=False)
         case = _with_belief(case, batch)
-        return self._refinement(network, case, fine, batch)
+        return self._refinement(network, case, fine, batch, noises)
 
     def joint(self, both: nn.ModuleList, batch: Batch) -> Tensor:
         """Return the loss of refinement on a sampled completion; the gradient runs through both.
 
         A truncated chain: of a few steps from noise only the last keeps its gradient
         (Clark et al. 2024, DRaFT-1). The completion loss stays, so that it remains a diffusion.
+        Only coarse cells that are held count for refinement: where the completion was drawn, the
+        true fine map belongs to another one, and refinement would learn not to believe it.
         """
         completion, refinement = cast("tuple[Completion, Refinement]", tuple(both))
         case = batch.series.coarse_case(batch.variant, batch.frame, self.coarse_lags)
         drawn = self._drawn(completion, case, batch.generator)
         fine_case = completed_fine_case(batch, drawn, self.fine_lags)
         assert batch.series.fine is not None
-        loss = self._refinement(refinement, fine_case, batch.series.fine[batch.frame], batch)
+        held = nearest_up(_held(case)[:, None], batch.units.factor)[:, 0]
+        fine = torch.where(held, batch.series.fine[batch.frame], torch.nan)
+        loss = self._refinement(refinement, fine_case, fine, batch)
         return loss + COMPLETION_WEIGHT * self._completion(completion, case, batch)
 
-    def _completion(self, network: Completion, case: CoarseCase, batch: Batch) -> Tensor:
+    def _completion(
+        self, network: Completion, case: CoarseCase, batch: Batch, noises: int = 1
+    ) -> Tensor:
         assert batch.series.truth is not None
         truth = batch.series.truth[batch.frame]
         open_cells = (case.spread > SEEN).to(case.mean.dtype)
@@ -198,16 +204,16 @@ class DiffusionLoss:
         # In use what is observed is held, whether the belief knows of it or not.
         open_cells = open_cells * ~_held(case)
         weight = open_cells.clamp(min=KNOWN_WEIGHT) * truth.isfinite()
-        return residual_loss(network, self.process, case, residual, weight, batch.generator)
+        return residual_loss(network, self.process, case, residual, weight, batch.generator, noises)
 
     def _refinement(
-        self, network: Refinement, case: FineCase, fine: Tensor, batch: Batch
+        self, network: Refinement, case: FineCase, fine: Tensor, batch: Batch, noises: int = 1
     ) -> Tensor:
         units = batch.units
         known, residual = fine.isfinite(), _fine_residual(case, fine, units)
         residual = _filled(residual, known, units.factor).clamp(*self.bounds.refinement)
         weight = known.to(residual.dtype)
-        return residual_loss(network, self.process, case, residual, weight, batch.generator)
+        return residual_loss(network, self.process, case, residual, weight, batch.generator, noises)
 
     @torch.no_grad()
     def completed(self, network: Completion, series: Series, seed: int) -> Series:

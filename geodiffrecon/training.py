@@ -31,7 +31,8 @@ Clock = Callable[[], float]
 EMA = 0.98
 WARM_UP = 20
 CHECK_EVERY = 25
-PATIENCE = 8  # checks without a better score
+PATIENCE = 8  # checks without a better score, at least
+TIRED = 1 / 3  # share of the steps so far without a better score
 SEEN = 0.02  # prior spread below which a cell counts as known
 COMPLETION_WEIGHT = 0.3  # of the completion loss in the joint phase
 COMPLETED_SHARE = 0.25  # of refinement batches that start from completed coarse maps
@@ -160,7 +161,8 @@ def optimise(
                 if score < best.score:
                     kept = copy.deepcopy(averaged.module.state_dict())
                     best = Outcome(step, score)
-            if last or (check is not None and step - best.steps >= PATIENCE * CHECK_EVERY):
+            patience = max(PATIENCE * CHECK_EVERY, TIRED * step)
+            if last or (check is not None and step - best.steps >= patience):
                 break
     network.load_state_dict(kept)
     network.eval()
