@@ -94,3 +94,15 @@ def test_given_noise_and_levels_are_used(fields):
 def test_impossible_predictions_are_refused(prediction, zero):
     with pytest.raises(InvalidParameter):
         Diffusion(noise_levels(20, zero_terminal_snr=zero), prediction)
+
+
+def test_a_batch_tells_of_all_levels_and_each_is_as_likely():
+    diffusion = Diffusion(noise_levels(20), "v")
+    generator = seeded()
+    index = torch.stack([diffusion.draw_index(10, generator=generator) for _ in range(4000)])
+    assert int(index.min()) == 1
+    assert int(index.max()) == 20
+    # one of every two levels, in random order
+    assert torch.equal((index.sort(dim=1).values + 1) // 2, torch.arange(1, 11).expand(4000, 10))
+    share = torch.bincount(index[:, 0], minlength=21)[1:] / 4000
+    assert share == pytest.approx(torch.full((20,), 0.05), abs=0.015)

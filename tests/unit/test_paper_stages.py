@@ -19,6 +19,7 @@ from geodiffrecon.residuals import Bounds, DiffusionLoss, true_past
 from geodiffrecon.schedule import noise_levels
 from geodiffrecon.stages import ResidualDiffusion
 from geodiffrecon.tiling import WindowLattice
+from geodiffrecon.training import residual_loss
 
 
 def paper(**changes):
@@ -134,6 +135,55 @@ def test_the_joint_phase_holds_observed_cells(paper_model, counts_cube):
     seen = case.observed[:, -1]
     torch.testing.assert_close(drawn.mean[seen], case.tokens[:, -1, 0][seen])
     assert float((drawn.mean - case.mean)[~seen].abs().mean()) > 0.01
+
+
+def test_one_encoding_of_the_history_serves_several_noises(paper_model, counts_cube, monkeypatch):
+    layers, series, _, _ = given(paper_model, counts_cube)
+    frames = torch.arange(90, 94)
+    case = series.coarse_case(torch.zeros_like(frames), frames, layers.coarse_lags)
+    layer, seen = layers.completion_diffusion, []
+    network, encode = layer.network, layer.network.encode
+    monkeypatch.setattr(network, "encode", lambda *given: (seen.append(1), encode(*given))[1])
+    residual, weight = torch.zeros_like(case.mean), torch.ones_like(case.mean)
+    residual[1], weight[1] = 5.0, 3.0
+
+    def loss(case, residual, weight, noises):
+        generator = torch.Generator().manual_seed(4)
+        with torch.no_grad():
+            return float(
+                residual_loss(network, layer.diffusion, case, residual, weight, generator, noises)
+            )
+
+    shared = loss(case, residual, weight, 3)
+    assert len(seen) == 1
+    apart = (x.repeat_interleave(3, 0) for x in (residual, weight))
+    assert shared == pytest.approx(loss(case.repeat(3), *apart, 1), rel=1e-5)
+
+
+def test_a_drawn_completion_is_not_taught_the_fine_map_of_another(counts_cube, monkeypatch):
+    calls, joint = [], DiffusionLoss.joint
+    monkeypatch.setattr(
+        DiffusionLoss, "joint", lambda *given: (calls.append(given), joint(*given))[1]
+    )
+    DiffRecon(settings=paper(joint_steps=1)).fit(counts_cube, until="2024-01-08")
+    losses, both, batch = calls[0]
+    series = batch.series
+    case = series.coarse_case(batch.variant, batch.frame, losses.coarse_lags)
+    held = case.observed[:1, -1]
+    for axis in (1, 2):
+        held = held.repeat_interleave(batch.units.factor, axis)
+    # one frame, or what is hidden in one view of it is seen in another
+    batch = replace(batch, variant=batch.variant[:1], frame=batch.frame[:1])
+
+    def loss(where):
+        fine = series.fine.clone()
+        fine[batch.frame] = torch.where(where, fine[batch.frame] + 3, fine[batch.frame])
+        batch.generator.manual_seed(1)
+        with torch.no_grad():
+            return float(joint(losses, both, replace(batch, series=replace(series, fine=fine))))
+
+    assert loss(~held) == loss(torch.zeros_like(held))
+    assert loss(held) != loss(torch.zeros_like(held))
 
 
 # --- how wide they draw ------------------------------------------------------------------------

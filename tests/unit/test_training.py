@@ -40,6 +40,15 @@ def test_it_stops_when_validation_gets_worse():
     assert outcome.curve[-1][0] < 5000
 
 
+def test_it_is_the_more_patient_the_longer_it_has_learnt():
+    def checks(better_until):
+        scores = iter([-k for k in range(better_until)] + [0] * 1000)
+        return fit(nn.Linear(1, 1), steps=5000, check=lambda: float(next(scores))).curve[-1][0]
+
+    assert checks(4) == 100 + 200
+    assert checks(80) == 2000 + 1000
+
+
 def test_it_keeps_to_its_time():
     began = time.monotonic()
     fit(nn.Linear(1, 1), steps=10**7, until=began + 0.3)
