@@ -156,6 +156,28 @@ class Factor:
             mean[part], _, variance[part] = self._part(sites[part], column)
         return mean, variance
 
+    def conditioned(self, sites: Sites, column: int, free: Array, there: Array) -> Array:
+        """Return draws (K, m) at `sites` that know the readings.
+
+        Parameters
+        ----------
+        sites : Sites
+            m places.
+        column : int
+            Of the values.
+        free : array (K, m)
+            Draws of new readings at `sites`, of unit sill, that know nothing.
+        there : array (K, n)
+            The same draws at the readings, their noise in it.
+        """
+        scale = float(np.sqrt((self.sill or 1.0) * self.variances[column]))
+        missing = self.values[:, column, None] - scale * there.T  # (n, K)
+        one, _, a = self._white
+        _, (white, _), _ = self._part(sites, column)
+        gap = solve_triangular(self.lower, missing, lower=True, check_finite=False)
+        level = one @ gap / a
+        return np.asarray(scale * free + (level + white.T @ (gap - np.outer(one, level))).T)
+
     def joint(self, sites: Sites, column: int) -> tuple[Array, Array]:
         """Return mean (m,) and covariance (m, m) of new readings at `sites`."""
         mean, (white, short), _ = self._part(sites, column)

@@ -1,0 +1,212 @@
+"""What the core's network is told of one map: maps of the lattice and numbers of the case.
+
+Everything is in the working units of the belief's transform, except distances: in cells.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from ..field.choice import mixture
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..field.covariance import Sites
+    from ..field.field import Field
+
+    Array = NDArray[np.float64]
+
+MAPS = (
+    "value", "seen", "mean", "spread", "log spread", "distance", "nearest", "left-out score",
+    "left-out error", "above the bound", "disagreement", "roughness", "zeros", "misfit",
+    "highest", "lowest", "error around",
+)  # fmt: skip
+# Maps and numbers that change their sign with the field's; "highest" and "lowest" change places.
+ODD_MAPS = ("value", "mean", "nearest", "left-out score", "left-out error", "error around")
+NUMBERS = (
+    "log count", "log range", "nugget", "smoothness", "log sill", "skewness", "kurtosis",
+    "log misfit", "misfit kurtosis", "log error", "root", "logarithm", "scores", "bound", "zeros",
+    "unlike", "anisotropy", "doubt", "spread with value", "misfit skewness", "width", "tail",
+    "direction cos", "direction sin",
+)  # fmt: skip
+ODD_NUMBERS = ("skewness", "spread with value", "misfit skewness")
+NEIGHBOURS = 6
+FAR = 99.0  # of a bound that is not there
+CLIP = 5.0  # of numbers
+
+
+@dataclass(frozen=True, eq=False)
+class Lattice:
+    """The cells of a map and which of them hold a reading.
+
+    Parameters
+    ----------
+    shape : (rows, cols)
+        Of the lattice.
+    sites : Sites
+        rows · cols places, row by row.
+    cell : float
+        Side of a cell in km.
+    seen : array of int (n,)
+        Flat index of the cell of each reading; several readings may share one.
+    rows : array of int (n,)
+        Which readings of the field these are.
+    """
+
+    shape: tuple[int, int]
+    sites: Sites
+    cell: float
+    seen: NDArray[np.int64]
+    rows: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """One case as the network sees it.
+
+    Parameters
+    ----------
+    maps : array (MAPS, rows, cols)
+        As `MAPS` names them.
+    numbers : array (NUMBERS,)
+        As `NUMBERS` names them.
+    location, scale : array (rows · cols,)
+        Of the belief, in working units; the scale is calibrated, and 0 where there is a reading.
+    """
+
+    maps: NDArray[np.float32]
+    numbers: NDArray[np.float32]
+    location: Array
+    scale: Array
+
+
+def context_of(field: Field, lattice: Lattice) -> Context:
+    """Return what is known of a map before any draw.
+
+    Parameters
+    ----------
+    field : Field
+        Of the date that is mapped.
+    lattice : Lattice
+        Where.
+    """
+    choice, rows, seen = field.choice, lattice.rows, lattice.seen
+    z = choice.transform.forward(field.raw.values[rows])
+    score, error = _left_out(field, rows, z)
+    found = [(w, *factor.predict(lattice.sites, 0)) for w, factor in field.parts]
+    mean, variance = mixture(found)
+    between = np.sqrt(sum(w * (m - mean) ** 2 for w, m, _ in found))
+    scale = np.sqrt(variance) * choice.shape.width
+    location = mean.copy()
+    location[seen], scale[seen] = z, 0.0
+
+    size = lattice.shape[0] * lattice.shape[1]
+    cells = np.indices(lattice.shape).reshape(2, -1).T.astype(np.float64)  # (cells, 2)
+    own = cells[seen]
+    far, near = cKDTree(own).query(cells, min(NEIGHBOURS, len(own)))
+    far, near = far.reshape(size, -1), near.reshape(size, -1)
+    share = 1 / (far + 1.0)
+    share /= share.sum(axis=1, keepdims=True)
+    floor = choice.transform.floor
+    bound = FAR if not np.isfinite(floor) else -float(choice.transform.forward(np.array([floor]))[0])
+    zero = (field.raw.values[rows] <= floor).astype(np.float64)
+
+    def at_seen(values: Array) -> Array:
+        full = np.zeros(size)
+        full[seen] = values
+        return full
+
+    around = z[near]
+    layers = [
+        at_seen(z), at_seen(np.ones(len(z))), location, scale,
+        np.log(np.maximum(scale, 0.05)), np.log1p(far[:, 0]) - 1, around[:, 0],
+        at_seen(score) / 2, at_seen(error), np.clip(location + bound, -1, 6) / 3,
+        np.where(at_seen(np.ones(len(z))) > 0, 0, between) * 2, around.std(axis=1),
+        (share * zero[near]).sum(axis=1), np.log((share * score[near] ** 2).sum(axis=1) + 0.05) / 2,
+        (around.max(axis=1) - mean) / 2, (around.min(axis=1) - mean) / 2,
+        (share * error[near]).sum(axis=1),
+    ]  # fmt: skip
+    maps = np.clip(np.nan_to_num(np.stack(layers)), -6, 6).astype(np.float32)
+    numbers = _numbers(field, lattice, z, score, error, bound, zero)
+    return Context(maps.reshape(-1, *lattice.shape), numbers, location, scale)
+
+
+def _left_out(field: Field, rows: NDArray[np.int64], z: Array) -> tuple[Array, Array]:
+    """Return standard score and error of each reading, told by the others; 0 where not tried."""
+    told = field.choice.left_out
+    place = np.full(len(field.raw.values), -1)
+    place[field.checked] = np.arange(len(field.checked))
+    where = place[rows]
+    tried = where >= 0
+    error = np.where(tried, z - told.location[where], 0.0)
+    scale = np.where(tried, told.scale[where] * told.shape.width, 1.0)
+    return np.clip(error / scale, -6, 6), np.clip(error, -6, 6)
+
+
+def _numbers(
+    field: Field, lattice: Lattice, z: Array, score: Array, error: Array, bound: float, zero: Array
+) -> NDArray[np.float32]:
+    choice = field.choice
+    parts = [(weight, factor.known, factor.sill or 1.0) for weight, factor in field.parts]
+    sills = [
+        sill * float(factor.variances[0])
+        for (_, factor), (_, _, sill) in zip(field.parts, parts, strict=True)
+    ]
+
+    def average(values: list[float]) -> float:
+        return float(sum(w * v for (w, _, _), v in zip(parts, values, strict=True)))
+
+    square = float((score**2).mean()) + 1e-3
+    direction = _direction(lattice, z)
+    kinds = [float(choice.transform.kind == kind) for kind in ("sqrt", "log", "scores")]
+    numbers = [
+        math.log(len(z)) / 3 - 1.2,
+        average([math.log(known.range_km / lattice.cell) for _, known, _ in parts]) / 2 - 1.5,
+        average([known.nugget for _, known, _ in parts]),
+        average([known.nu for _, known, _ in parts]) - 1,
+        average([math.log(sill + 1e-6) for sill in sills]),
+        float((z**3).mean()) / 2,
+        float((z**4).mean() - 3) / 4,
+        math.log(square),
+        (float((score**4).mean()) / square**2 - 3) / 4,
+        math.log(float((error**2).mean()) + 1e-3),
+        *kinds,
+        min(bound, 6.0) / 3,
+        float(zero.mean()),
+        math.log(len(np.unique(z)) / len(z) + 0.05),
+        average([math.log(known.ratio) for _, known, _ in parts]),
+        -float(sum(w * math.log(w) for w, _, _ in parts)),
+        _correlation(z, np.abs(score)),
+        float((score**3).mean()) / square**1.5 / 2,
+        choice.shape.width - 1,
+        choice.shape.tail * 5,
+        *direction,
+    ]
+    return np.clip(np.nan_to_num(numbers), -CLIP, CLIP).astype(np.float32)
+
+
+def _direction(lattice: Lattice, z: Array) -> tuple[float, float]:
+    """Return in which direction neighbours differ most: cos and sin of twice the angle."""
+    if len(z) < 4:
+        return 0.0, 0.0
+    own = np.column_stack(np.unravel_index(lattice.seen, lattice.shape)).astype(np.float64)
+    _, near = cKDTree(own).query(own, min(NEIGHBOURS, len(z)))
+    gap = own[near[:, 1:]] - own[:, None]  # (n, k, 2)
+    twice = 2 * np.arctan2(gap[..., 0], gap[..., 1])
+    rise = (z[near[:, 1:]] - z[:, None]) ** 2 / (np.hypot(gap[..., 0], gap[..., 1]) + 0.5)
+    rise = np.minimum(rise, np.quantile(rise, 0.95) + 1e-6)
+    rise /= rise.mean() + 1e-6
+    cos, sin = np.cos(twice), np.sin(twice)
+    return float((rise * cos).mean() - cos.mean()), float((rise * sin).mean() - sin.mean())
+
+
+def _correlation(a: Array, b: Array) -> float:
+    if a.std() < 1e-9 or b.std() < 1e-9:
+        return 0.0
+    return float(np.corrcoef(a, b)[0, 1])

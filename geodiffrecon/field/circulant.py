@@ -1,0 +1,90 @@
+"""Unconditional draws of a field on a lattice, by fast Fourier transforms of its covariance.
+
+The lattice is put on a torus of at least twice its size, on which covariances are circulant and
+their square root is a product of spectra (Dietrich & Newsam 1997, SIAM J. Sci. Comput. 18).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .covariance import Sites
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .covariance import Covariance
+
+    Array = NDArray[np.float64]
+
+TORUS = 2  # times the size of the lattice, at least
+REACH = 2.5  # ranges that the torus leaves between a place and its image
+
+
+def free_draws(
+    known: Covariance,
+    rng: np.random.Generator,
+    shape: tuple[int, int],
+    step: tuple[float, float],
+    features: Array,
+    count: int,
+) -> Array:
+    """Return draws (count, rows · cols) of a field of unit sill that nothing is known of.
+
+    Parameters
+    ----------
+    known : Covariance
+        Without memory: one date.
+    rng : Generator
+        Of the noise.
+    shape : (rows, cols)
+        Of the lattice.
+    step : (dy, dx)
+        Between its rows and its columns, in km; rows may go either way.
+    features : array (rows · cols, p)
+        Of the cells, as `Sites` has them.
+    count : int
+        How many; made in pairs.
+
+    Notes
+    -----
+    Where the range is longer than the torus, its spectrum has small negative parts; they are set
+    to zero and the rest is scaled to the right variance.
+    """
+    spectrum = _spectrum(known, shape, step)
+    pairs = -(-count // 2)
+    white = rng.standard_normal((2, pairs, *spectrum.shape))
+    both = np.fft.fft2((white[0] + 1j * white[1]) * np.sqrt(spectrum))
+    field = np.concatenate([both.real, both.imag])[:count, : shape[0], : shape[1]]
+    drawn = field.reshape(count, -1) * np.sqrt(1 - known.nugget)
+    if known.nugget:
+        drawn += np.sqrt(known.nugget) * rng.standard_normal(drawn.shape)
+    weights = known.feature_weights(Sites(np.zeros((1, 2)), features[:1]))
+    if weights.any():
+        drawn += (rng.standard_normal((count, len(weights))) * np.sqrt(weights)) @ features.T
+    return np.asarray(drawn)
+
+
+def _spectrum(known: Covariance, shape: tuple[int, int], step: tuple[float, float]) -> Array:
+    """Return eigenvalues (rows', cols') of the covariance on the torus, over its size."""
+    longest = known.range_km * np.sqrt(known.ratio)
+    size = [
+        _even(max(TORUS * n, n + REACH * min(longest / abs(d), 2 * n)))
+        for n, d in zip(shape, step, strict=True)
+    ]
+    lag_y, lag_x = (np.fft.fftfreq(n, 1 / n) * d for n, d in zip(size, step, strict=True))
+    there = np.stack(np.broadcast_arrays(lag_x[None], lag_y[:, None]), axis=-1).reshape(-1, 2)
+    origin = Sites(np.zeros((1, 2)), np.zeros((1, 0)))
+    places = Sites(there, np.zeros((len(there), 0)))
+    along = known.between(origin, places).reshape(size) / max(1 - known.nugget, 1e-12)
+    values = np.maximum(np.fft.fft2(along).real, 0.0)
+    return np.asarray(values / values.sum())
+
+
+def _even(size: float) -> int:
+    """Return a size that fast Fourier transforms like: 2, 3 and 5 in it only."""
+    from scipy.fft import next_fast_len
+
+    return int(next_fast_len(int(np.ceil(size))))
