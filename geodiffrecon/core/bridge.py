@@ -77,7 +77,7 @@ def velocity(network: CoreNetwork, cases: Cases, r: Tensor, path: Tensor, noise:
     """Return the velocity (B, K, H, W) of draws `r` in units of the spread; 0 in held cells."""
     value = cases.location[:, None] + cases.scale[:, None] * r
     three = torch.stack([r.clamp(-6, 6), value.clamp(-6, 6), noise], dim=2)
-    shift, rate = network(cases.maps, cases.numbers, three, path).unbind(dim=2)
+    shift, rate = network(cases.maps, cases.numbers, three, path).float().unbind(dim=2)
     free = (cases.scale > 0)[:, None]
     return (shift + 0.5 * rate * r.clamp(-4, 4)) * free
 
