@@ -77,6 +77,10 @@ def map_command(
     zones: opt.Zones = None,
     weights: opt.Weights = None,
     kind: Annotated[opt.Kind | None, opt.option("What values can be.", "--kind")] = None,
+    core: Annotated[
+        float | None,
+        opt.option("How far diffusion moves the draws, 0 to 1; as far as it is trusted.", "--core"),
+    ] = None,
     formats: Annotated[str, opt.option("Which files.", "--format")] = ",".join(FORMATS),
     seed: opt.Seed = 0,
     progress: opt.Progress = opt.Form.TERMINAL,
@@ -109,7 +113,7 @@ def map_command(
         made = prepare(
             survey, dates=(dates, tz), resolution=resolution, like=like, clip=clip,
             covariates=covariates, seed=seed, kind=kind.value if kind else "auto",
-            progress=run.progress, log=run.log,
+            core=core, progress=run.progress, log=run.log,
         )  # fmt: skip
         limits = tuple(dict.fromkeys(exceed or ()))
         made_maps = dataset(made, exceed=limits, samples=samples, progress=run.progress)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from ..field.choice import Raw, choose
 from ..field.circulant import free_draws
 from ..field.covariance import Sites
 from ..field.field import Field
-from ..field.predictive import parts_of_draws
+from ..field.predictive import parts_of_draws, shaped
 from .bridge import CURVE
 from .context import Lattice, context_of
 from .fields import simulate
@@ -122,8 +122,7 @@ def draws_of(field: Field, lattice: Lattice, rng: np.random.Generator, count: in
             )
             work[rows] = factor.conditioned(lattice.sites, 0, free, free[:, lattice.seen])
     told = field.predict(lattice.sites)
-    error = told.shape.of((work - told.location) / told.scale)
-    return np.asarray(told.location + told.scale * error)
+    return np.asarray(told.location + told.scale * shaped(work, told))
 
 
 def curve_of(transform: Transform, highest: float, lowest: float) -> Array:
@@ -176,9 +175,9 @@ def write_shards(folder: Path, seed: int, first: int, count: int, cases: int) ->
         yield path
 
 
-def packed(cases: list[Case]) -> dict[str, NDArray[np.float32] | NDArray[np.str_]]:
+def packed(cases: list[Case]) -> dict[str, NDArray[Any]]:
     """Return the arrays of cases side by side, as shards hold them."""
-    found: dict[str, NDArray[np.float32] | NDArray[np.str_]] = {
+    found: dict[str, NDArray[Any]] = {
         name: np.stack([getattr(case, name) for case in cases]).astype(np.float16)
         for name in ("maps", "location", "scale", "draws", "truth")
     }

@@ -96,9 +96,19 @@ def context_of(field: Field, lattice: Lattice) -> Context:
     lattice : Lattice
         Where.
     """
-    choice, rows, seen = field.choice, lattice.rows, lattice.seen
+    choice, rows = field.choice, lattice.rows
     z = choice.transform.forward(field.raw.values[rows])
     score, error = _left_out(field, rows, z)
+    floor = choice.transform.floor
+    zero = (field.raw.values[rows] <= floor).astype(np.float64)
+    bound = (
+        FAR if not np.isfinite(floor) else -float(choice.transform.forward(np.array([floor]))[0])
+    )
+    numbers = _numbers(field, lattice, z, score, error, bound, zero)
+    seen, group = np.unique(lattice.seen, return_inverse=True)
+    many = np.bincount(group)
+    z, score, error, zero = (np.bincount(group, v) / many for v in (z, score, error, zero))
+
     found = [(w, *factor.predict(lattice.sites, 0)) for w, factor in field.parts]
     mean, variance = mixture(found)
     between = np.sqrt(sum(w * (m - mean) ** 2 for w, m, _ in found))
@@ -113,9 +123,6 @@ def context_of(field: Field, lattice: Lattice) -> Context:
     far, near = far.reshape(size, -1), near.reshape(size, -1)
     share = 1 / (far + 1.0)
     share /= share.sum(axis=1, keepdims=True)
-    floor = choice.transform.floor
-    bound = FAR if not np.isfinite(floor) else -float(choice.transform.forward(np.array([floor]))[0])
-    zero = (field.raw.values[rows] <= floor).astype(np.float64)
 
     def at_seen(values: Array) -> Array:
         full = np.zeros(size)
@@ -133,7 +140,6 @@ def context_of(field: Field, lattice: Lattice) -> Context:
         (share * error[near]).sum(axis=1),
     ]  # fmt: skip
     maps = np.clip(np.nan_to_num(np.stack(layers)), -6, 6).astype(np.float32)
-    numbers = _numbers(field, lattice, z, score, error, bound, zero)
     return Context(maps.reshape(-1, *lattice.shape), numbers, location, scale)
 
 

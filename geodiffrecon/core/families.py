@@ -84,14 +84,14 @@ def front(s: Source) -> Made:
 
 
 def vortex(s: Source) -> Made:
-    """A field stirred by eddies."""
+    """Stir a field by eddies."""
     f = rough(s) if s.chance(0.5) else front(s)[0]
     down, right = np.gradient(matern_field(s, 4.0, s.scale(4, 12)))
     stride = s.between(0.4, 1.5) / (np.hypot(down, right).mean() + 1e-6)
     y, x = s.grid
     for _ in range(s.whole(3, 10)):
         dy, dx = carried(right, y, x), carried(down, y, x)
-        y, x = y - stride * dy, x + stride * dx
+        y, x = np.asarray(y - stride * dy), np.asarray(x + stride * dx)
     return carried(f, y, x) + s.between(0, 0.2) * rough(s), False
 
 
@@ -184,7 +184,7 @@ def air(s: Source) -> Made:
 
 
 def skewed(s: Source) -> Made:
-    """Transforms of Gaussian fields, with or without noise in proportion."""
+    """Transform Gaussian fields, with or without noise in proportion."""
     f = rough(s)
     if s.chance(0.3):
         f = f + s.between(0.2, 1) * rough(s)
@@ -205,7 +205,9 @@ def skewed(s: Source) -> Made:
 def ore(s: Source) -> Made:
     """Grades of soil and rock: lodes along a direction, heavy tails, a large nugget."""
     f = matern_field(s, 0.5, s.scale(2, 15), stretched=0.8)
-    vein = np.abs(warped(s, along(s, s.angle())[1], s.between(0, 4)) - s.size * s.between(-0.3, 0.3))
+    vein = np.abs(
+        warped(s, along(s, s.angle())[1], s.between(0, 4)) - s.size * s.between(-0.3, 0.3)
+    )
     f = f + s.between(0, 2) * np.exp(-vein / s.scale(1, 6))
     return np.exp(s.between(0.4, 1.2) * f + s.between(0.1, 0.7) * s.white()), True
 
@@ -381,9 +383,11 @@ def valleys(s: Source) -> Made:
 
 
 def seabed(s: Source) -> Made:
-    """A shelf that breaks to the deep, with channels and banks."""
+    """Let a shelf break to the deep, with channels and banks."""
     out = warped(s, along(s, s.angle())[0] / s.size, s.between(0, 4))
-    f = s.between(0.1, 1) * out + s.between(0.5, 3) * sigmoid((out - s.between(-0.4, 0.4)) * s.scale(4, 30))
+    f = s.between(0.1, 1) * out + s.between(0.5, 3) * sigmoid(
+        (out - s.between(-0.4, 0.4)) * s.scale(4, 30)
+    )
     channel = np.abs(smooth(s, 3, 10)) * s.scale(1, 6)
     return f + s.between(0, 1) * np.exp(-channel) + s.between(0.05, 0.4) * rough(s), False
 

@@ -8,7 +8,8 @@ Its last layer is zero before training: an untrained network moves nothing.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 import torch.nn.functional as functional
@@ -17,10 +18,18 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+Layer = TypeVar("Layer", bound=nn.Module)
 WAVES = 4  # of the place on the path
 PATCH = 2  # cells a side that are one pixel of the network
 INPUTS = 3  # of a draw: in units of the spread, as a value, a noise of its own
 OUTPUTS = 2  # a velocity, and a part of it in proportion to the draw
+
+
+def silent(layer: Layer) -> Layer:
+    """Return a layer whose answer is zero before training."""
+    for values in layer.parameters():
+        nn.init.zeros_(values)
+    return layer
 
 
 class Block(nn.Module):
@@ -32,11 +41,8 @@ class Block(nn.Module):
             nn.GroupNorm(8, width), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1)
         )
         self.norm = nn.GroupNorm(8, width)
-        self.last = nn.Conv2d(width, width, 3, padding=1)
-        self.film = nn.Linear(told, 2 * width)
-        for layer in (self.last, self.film):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        self.last = silent(nn.Conv2d(width, width, 3, padding=1))
+        self.film = silent(nn.Linear(told, 2 * width))
 
     def forward(self, h: Tensor, told: Tensor) -> Tensor:
         """Return (B, width, H, W)."""
@@ -51,9 +57,7 @@ class Attention(nn.Module):
     def __init__(self, width: int, heads: int = 4) -> None:
         super().__init__()
         self.norm, self.heads = nn.GroupNorm(8, width), heads
-        self.into, self.back = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        nn.init.zeros_(self.back.weight)
-        nn.init.zeros_(self.back.bias)
+        self.into, self.back = nn.Linear(width, 3 * width), silent(nn.Linear(width, width))
 
     def forward(self, h: Tensor) -> Tensor:
         """Return (B, width, H, W)."""
@@ -95,18 +99,15 @@ class CoreNetwork(nn.Module):
         )
         self.of_maps = nn.Conv2d(maps * pixel, first, 3, padding=1)
         self.of_draw = nn.Conv2d(INPUTS * pixel, first, 3, padding=1, bias=False)
-        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        pairs = list(pairwise(widths))
         self.inward = nn.ModuleList(Block(width, told) for width in widths)
         self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairs)
         self.look, self.middle = Attention(widths[-1]), Block(widths[-1], told)
         self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairs)
         self.join = nn.ModuleList(nn.Conv2d(2 * a, a, 1) for a, _ in pairs)
         self.outward = nn.ModuleList(Block(a, told) for a, _ in pairs)
-        self.last = nn.Sequential(
-            nn.GroupNorm(8, first), nn.SiLU(), nn.Conv2d(first, OUTPUTS * pixel, 3, padding=1)
-        )
-        nn.init.zeros_(self.last[-1].weight)
-        nn.init.zeros_(self.last[-1].bias)
+        out = silent(nn.Conv2d(first, OUTPUTS * pixel, 3, padding=1))
+        self.last = nn.Sequential(nn.GroupNorm(8, first), nn.SiLU(), out)
 
     def forward(self, maps: Tensor, numbers: Tensor, draws: Tensor, path: Tensor) -> Tensor:
         """Return the velocity of every draw.

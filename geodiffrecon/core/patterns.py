@@ -1,4 +1,4 @@
-"""Which cells are seen: at random, in clusters, on one side, evenly, where there is more, on roads."""
+"""Which cells are seen: any, clusters, one side, an even net, where there is more, along roads."""
 
 from __future__ import annotations
 

@@ -219,7 +219,9 @@ def counted(s: Source, rate: Array, least: float = 0.4, most: float = 40) -> Arr
         return s.noise.poisson(rate).astype(np.float64)
     if kind < 0.7:
         shape = s.scale(1, 20)
-        return s.noise.poisson(rate * s.noise.gamma(shape, 1 / shape, rate.shape)).astype(np.float64)
+        return s.noise.poisson(rate * s.noise.gamma(shape, 1 / shape, rate.shape)).astype(
+            np.float64
+        )
     if kind < 0.85:
         shape = s.scale(2, 30)
         return np.asarray(rate * s.noise.gamma(shape, 1 / shape, rate.shape))

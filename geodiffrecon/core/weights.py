@@ -74,7 +74,7 @@ def load_core(path: Path | None = None) -> tuple[CoreNetwork, Card]:
     try:
         with safe_open(str(path), framework="pt") as held:
             told = held.metadata() or {}
-            tensors = {name: held.get_tensor(name).float() for name in held.keys()}  # noqa: SIM118
+            tensors = {name: held.get_tensor(name).float() for name in held.keys()}
         if told.get("form") != FORM:
             raise ValueError(f"form {told.get('form')!r} where {FORM!r} is read")
         config = json.loads(told["config"])

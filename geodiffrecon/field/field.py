@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -57,7 +57,11 @@ class Field:
         if days is None or len(days) <= IN_WINDOW:
             return self
         near = np.sort(np.argsort(np.abs(days - day), kind="stable")[:IN_WINDOW])
-        return Field(self.raw[near], self.choice, self.checked)
+        kept = np.isin(self.checked, near)
+        told = self.choice.left_out
+        left_out = replace(told, location=told.location[kept], scale=told.scale[kept])
+        checked = np.searchsorted(near, self.checked[kept])
+        return Field(self.raw[near], replace(self.choice, left_out=left_out), checked)
 
     def predict(self, sites: Sites) -> Predictive:
         """Return the distribution of a new reading at each of `sites`."""
@@ -78,6 +82,10 @@ class Field:
             What `predict` says of `sites`.
         """
         told = told or self.predict(sites)
+        return told.raw(self.errors(sites, normals, told))
+
+    def errors(self, sites: Sites, normals: Array, told: Predictive) -> Array:
+        """Return joint draws (K, m) as errors in units of the scale of `told`; as `draws`."""
         work = np.empty(normals.shape)
         rows_of = parts_of_draws([weight for weight, _ in self.parts], len(normals))
         for (_, factor), rows in zip(self.parts, rows_of, strict=True):

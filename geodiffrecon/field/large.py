@@ -284,7 +284,7 @@ class LargeField:
         for (_, near), rows in zip(self.parts, rows_of, strict=True):
             if len(rows):
                 work[rows] = near.draws(sites, normals[rows])
-        return shaped(work, told)
+        return told.raw(shaped(work, told))
 
 
 def _weighed(

@@ -102,6 +102,10 @@ class Predictive:
     transform: Transform
     shape: Shape
 
+    def raw(self, error: Array) -> Array:
+        """Return raw values (..., m) of errors in units of the scale."""
+        return self.transform.inverse(self.location + self.scale * error)
+
     def quantile(self, level: float) -> Array:
         """Return the quantile of `level` in raw units."""
         error = self.shape.of(np.asarray(ndtri(level)))
@@ -186,6 +190,5 @@ def parts_of_draws(weights: Sequence[float], draws: int) -> list[NDArray[np.int6
 
 
 def shaped(work: Array, told: Predictive) -> Array:
-    """Return Gaussian draws (K, m) in working units as raw values with calibrated margins."""
-    error = told.shape.of((work - told.location) / told.scale)
-    return told.transform.inverse(told.location + told.scale * error)
+    """Return Gaussian draws (K, m) in working units as calibrated errors in units of the scale."""
+    return told.shape.of((work - told.location) / told.scale)

@@ -20,6 +20,7 @@ from .extent import grid_of
 from .layers import clip_shape, covariate_functions, inside_of
 from .learning import FEWEST, learn_field
 from .maps import dataset
+from .moved import moved_how
 from .survey import Columns, Survey, read_survey
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def interpolate(
     seed: int = 0,
     kind: str = "auto",
     transform: str | None = None,
+    core: float | None = None,
     progress: Progress = silent,
     log: Callable[[str], None] | None = None,
 ) -> xr.Dataset:
@@ -94,6 +96,9 @@ def interpolate(
         What values can be.
     transform : {"none", "sqrt", "log", "scores"}, optional
         Chosen by the left-out CRPS by default.
+    core : float, optional
+        How far the diffusion core moves the draws of kriging, from 0, not at all, to 1; by default
+        less the more a survey is unlike the simulations that it was taught on.
     progress, log : callable
         Told of the work, and of what was assumed and chosen.
 
@@ -111,8 +116,8 @@ def interpolate(
     columns = Columns(value, time, tz, x, y, crs, error)
     made = prepare(
         read_survey(data, columns), dates=(dates, tz), resolution=resolution, like=like, clip=clip,
-        covariates=covariates, seed=seed, kind=kind, transform=transform, progress=progress,
-        log=log,
+        covariates=covariates, seed=seed, kind=kind, transform=transform, core=core,
+        progress=progress, log=log,
     )  # fmt: skip
     return dataset(made, exceed=limits_of(exceed), samples=samples, progress=progress)
 
@@ -128,6 +133,7 @@ def prepare(
     seed: int = 0,
     kind: str = "auto",
     transform: str | None = None,
+    core: float | None = None,
     progress: Progress = silent,
     log: Callable[[str], None] | None = None,
 ) -> Interpolation:
@@ -137,6 +143,8 @@ def prepare(
         raise InvalidParameter(f"kind is {kind!r}; give auto, real or positive.")
     if transform is not None and transform not in KINDS:
         raise InvalidParameter(f"transform is {transform!r}; give one of {', '.join(KINDS)}.")
+    if core is not None and not 0 <= core <= 1:
+        raise InvalidParameter(f"The core's strength is {core:g}; it lies between 0 and 1.")
     for note in survey.notes:
         say(note)
     _check_enough(survey)
@@ -149,7 +157,7 @@ def prepare(
     progress(0, 1, "learning the covariance")
     fields = learn_field(survey, frame, days, grid, kind, (transform,) if transform else None)
     progress(1, 1, "learning the covariance")
-    made = Interpolation(survey, frame, days, fields, grid, inside, seed)
+    made = Interpolation(survey, frame, days, fields, grid, inside, seed, core)
     if survey.time is not None:
         made = _restricted(made, dates[0], dates[1] or survey.zone)
         if len(days) >= ENOUGH_FOR_LEARNING:
@@ -157,7 +165,7 @@ def prepare(
                 f"{len(days)} dates are enough for the learned station model, which maps a series "
                 "better: see geodiffrecon fit --help."
             )
-    for sentence in described(made):
+    for sentence in [*described(made), moved_how(made)]:
         say(sentence)
     return made
 

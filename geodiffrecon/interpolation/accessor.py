@@ -129,8 +129,10 @@ class MapAccessor:
         return self._made
 
     def _fresh(self, count: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+        from .moved import Date
+
         made = self._source("Draws")
         full = np.full((count, len(made.days), *made.grid.shape), np.nan)
         for date in range(len(made.days)):
-            full[:, date, made.inside] = made.draws(date, count)
+            full[:, date, made.inside] = Date(made, date).draws(count)
         return full

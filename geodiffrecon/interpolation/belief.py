@@ -13,7 +13,6 @@ from scipy.spatial import cKDTree
 
 from ..field.covariance import Sites
 from ..field.transform import WORDS
-from ..noise import NoiseField
 from .metric import Metric
 
 if TYPE_CHECKING:
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
 FEW = 12  # readings that say little
-STREAM = 90  # of the noise
 DAY = np.timedelta64(1, "D")
 
 
@@ -97,6 +95,8 @@ class Interpolation:
         Cells that are mapped.
     seed : int
         Of the draws.
+    core : float, optional
+        How far the diffusion core moves the draws, 0 to 1; by default as far as it is trusted.
     """
 
     survey: Survey
@@ -106,6 +106,7 @@ class Interpolation:
     grid: NestedGrid
     inside: NDArray[np.bool_]
     seed: int
+    core: float | None = None
 
     @cached_property
     def dated(self) -> bool:
@@ -117,11 +118,17 @@ class Interpolation:
         return self.fields[date].at_day(float(self.days[date]))
 
     @cached_property
+    def all_centres(self) -> tuple[Array, Array]:
+        """X and y (rows · cols,) of all cells, row by row, in the CRS of the readings."""
+        a, _, west, _, e, north = self.grid.coarse.affine[:6]
+        row, col = np.indices(self.grid.shape).reshape(2, -1)
+        return self._of_grid(west + a * (col + 0.5), north + e * (row + 0.5))
+
+    @cached_property
     def centres(self) -> tuple[Array, Array]:
         """X and y (m,) of the cells that are mapped, in the CRS of the readings."""
-        a, _, west, _, e, north = self.grid.coarse.affine[:6]
-        row, col = np.nonzero(self.inside)
-        return self._of_grid(west + a * (col + 0.5), north + e * (row + 0.5))
+        x, y = self.all_centres
+        return x[self.inside.ravel()], y[self.inside.ravel()]
 
     def _of_grid(self, x: Array, y: Array) -> tuple[Array, Array]:
         """Return grid coordinates in the CRS of the readings."""
@@ -144,16 +151,6 @@ class Interpolation:
     def predict(self, date: int) -> Predictive:
         """Return the distribution of a reading in the middle of every mapped cell."""
         return self.field(date).predict(self.dated_sites(self.sites, date))
-
-    def draws(self, date: int, count: int, told: Predictive | None = None) -> Array:
-        """Return joint draws (count, m) of the mapped cells, in raw units."""
-        noise = NoiseField(self.seed, self.grid.shape, STREAM)
-        white = np.stack([noise(k, int(self.days[date]))[self.inside] for k in range(count)])
-        sites = self.dated_sites(self.sites, date)
-        drawn = self.field(date).draws(sites, white.astype(np.float64), told)
-        known, seen = self.seen(date)
-        drawn[:, seen] = known[seen]
-        return drawn
 
     def seen(self, date: int) -> tuple[Array, NDArray[np.bool_]]:
         """Return values of the mapped cells of a raster, and which of them are exactly known."""

@@ -15,6 +15,7 @@ from ..progress import silent
 from ..steps import TimeStep
 from .belief import QUANTILES, chosen, distance_km, informative_km
 from .layers import bilinear, centres, polygons
+from .moved import Date
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,12 +76,17 @@ def _layers(
     made: Interpolation, date: int, exceed: tuple[float, ...], samples: int
 ) -> dict[str, Array]:
     """Return the maps (rows, cols) of one date by the end of their names."""
-    told = made.predict(date)
+    told, of_date = made.predict(date), Date(made, date)
     mean, std = told.moments()
-    cells = {"": mean, "_std": std}
-    cells |= {f"_{key}": told.quantile(level) for key, level in QUANTILES.items()}
-    for limit in exceed:
-        cells[f"_exceed_{limit:g}"] = told.above(limit)
+    quantiles = {key: told.quantile(level) for key, level in QUANTILES.items()}
+    chances = {limit: told.above(limit) for limit in exceed}
+    moved = of_date.moved()
+    if moved is not None:
+        mean, std = moved.mean(mean), moved.std(std)
+        quantiles = moved.quantiles(quantiles, QUANTILES)
+        chances = {limit: moved.above(chance, limit) for limit, chance in chances.items()}
+    cells = {"": mean, "_std": std} | {f"_{key}": value for key, value in quantiles.items()}
+    cells |= {f"_exceed_{limit:g}": chance for limit, chance in chances.items()}
     known, seen = made.seen(date)
     for key, layer in cells.items():
         if key == "_std":
@@ -96,7 +102,7 @@ def _layers(
     near[made.inside] = far <= informative_km(made)
     found["_n_obs"], found["_information"] = _counts(made, date), near
     if samples:
-        drawn = made.draws(date, samples, told)
+        drawn = of_date.draws(samples)
         found["_draws"] = np.stack([_unfolded(made, row, np.float32) for row in drawn])
     return found
 

@@ -1,0 +1,240 @@
+"""From draws of a belief to the core's, and what that changes in means, spreads and quantiles.
+
+Statistics are those of the belief in closed form plus the difference between the same draws after
+and before: the noise of a few draws falls out, and a core that moves nothing changes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.ndimage import map_coordinates
+from scipy.spatial import cKDTree
+
+from .context import Lattice, context_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from ..field.covariance import Sites
+    from ..field.field import Field
+    from .context import Context
+    from .network import CoreNetwork
+    from .weights import Card
+
+    Array = NDArray[np.float64]
+
+COUNTED = 32  # draws that statistics are made of
+TOGETHER = 8  # draws that pass the network at once; fixed, so that results do not depend on memory
+LARGEST = 64  # nodes a side
+DOUBT = 4.0  # how fast the core is trusted less outside what it was taught on
+FEWEST = 4  # readings that the core needs
+NEAR = 0.75  # of a node's width, within which a reading belongs to it
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Every so many cells of a map, so that no side has more than 64 nodes.
+
+    Parameters
+    ----------
+    shape : (rows, cols)
+        Of the map.
+    stride : int
+        Cells from node to node.
+    """
+
+    shape: tuple[int, int]
+    stride: int
+
+    @classmethod
+    def of(cls, shape: tuple[int, int]) -> Nodes:
+        """Return the nodes of a map."""
+        return cls(shape, -(-max(shape) // LARGEST))
+
+    @property
+    def cells(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Rows and columns of the cells that are nodes."""
+        rows, cols = (np.arange(self.stride // 2, n, self.stride) for n in self.shape)
+        return rows, cols
+
+    @property
+    def count(self) -> tuple[int, int]:
+        """Nodes along rows and columns."""
+        rows, cols = self.cells
+        return len(rows), len(cols)
+
+    def spread(self, values: Array) -> Array:
+        """Return values (..., rows, cols) of all cells from the nodes' (..., n), by straight lines."""
+        lead = values.shape[:-1]
+        nodes = values.reshape(-1, *self.count)
+        if self.stride == 1:
+            return np.asarray(nodes.reshape(*lead, *self.shape))
+        where = [(np.arange(n) - self.stride // 2) / self.stride for n in self.shape]
+        at = np.meshgrid(*where, indexing="ij")
+        full = [map_coordinates(layer, at, order=1, mode="nearest") for layer in nodes]
+        return np.stack(full).reshape(*lead, *self.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Mover:
+    """The shipped core for one map.
+
+    Parameters
+    ----------
+    network : CoreNetwork
+        Of the velocity.
+    context : Context
+        What is known at the nodes.
+    shape : (rows, cols)
+        Of the nodes.
+    strength : float
+        How far draws go, from 0 to 1.
+    """
+
+    network: CoreNetwork
+    context: Context
+    shape: tuple[int, int]
+    strength: float
+
+    def change(self, r: Array, noise: Callable[[int, int], Array]) -> Array:
+        """Return by how much draws (K, nodes) in units of the spread move.
+
+        Parameters
+        ----------
+        r : array (K, nodes)
+            Draws of the belief.
+        noise : callable
+            White noise of the nodes (rows, cols), of a draw and a step.
+        """
+        import torch
+
+        from .bridge import STEPS, Cases, moved
+
+        def tensor(values: Array | NDArray[np.float32]) -> torch.Tensor:
+            return torch.from_numpy(np.ascontiguousarray(values, np.float32))[None]
+
+        context, size = self.context, self.shape
+        cases = Cases(
+            tensor(context.maps), tensor(context.numbers),
+            tensor(context.location.reshape(size)), tensor(context.scale.reshape(size)),
+        )  # fmt: skip
+        found = np.empty(r.shape)
+        for low in range(0, len(r), TOGETHER):
+            part = np.clip(r[low : low + TOGETHER], -8, 8)
+            white = np.stack([
+                [noise(k, step) for k in range(low, low + len(part))] for step in range(STEPS)
+            ])  # fmt: skip
+            start = tensor(part.reshape(-1, *size))
+            with torch.inference_mode():
+                white_ = torch.from_numpy(white.astype(np.float32))[:, None]
+                end = moved(self.network, cases, start, white_)
+            found[low : low + TOGETHER] = (end - start)[0].double().numpy().reshape(len(part), -1)
+        return self.strength * found
+
+
+def mover(field: Field, sites: Sites, nodes: Nodes, *, strength: float | None) -> Mover | None:
+    """Return the core for a map, or None where it has nothing to say.
+
+    Parameters
+    ----------
+    field : Field
+        What is known on the date.
+    sites : Sites
+        Of the nodes, row by row.
+    nodes : Nodes
+        Of the map.
+    strength : float, optional
+        How far draws go; by default less the more a case is unlike those that the core was taught
+        on.
+
+    Raises
+    ------
+    IncompatibleModel
+        If the weights cannot be read.
+    """
+    from .weights import load_core
+
+    rows, cols = nodes.count
+    seen, readings, width = _seen(field, sites, (rows, cols))
+    if strength == 0 or len(readings) < FEWEST or min(rows, cols) < 2:
+        return None
+    network, card = load_core()
+    context = context_of(field, Lattice((rows, cols), sites, width, seen, readings))
+    far = trust(context.numbers, card) if strength is None else strength
+    return Mover(network, context, (rows, cols), far)
+
+
+def trust(numbers: NDArray[np.float32], card: Card) -> float:
+    """Return how far draws may go, 0 to 1: less where a case is unlike those of the training."""
+    low, high = np.array(card.lowest), np.array(card.highest)
+    outside = np.maximum(low - numbers, numbers - high) / np.maximum(high - low, 1e-6)
+    return math.exp(-DOUBT * max(float(outside.max()), 0.0))
+
+
+def _seen(
+    field: Field, sites: Sites, shape: tuple[int, int]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], float]:
+    """Return which node each reading of the date belongs to, which readings those are, and km."""
+    readings = field.raw.sites
+    of_date = np.ones(len(readings), bool)
+    if readings.days is not None and sites.days is not None:
+        of_date = readings.days == sites.days[0]
+    across = np.linalg.norm(sites.xy[1] - sites.xy[0])
+    down = np.linalg.norm(sites.xy[shape[1] % len(sites)] - sites.xy[0])
+    width = float(max(np.sqrt(across * down), 1e-12))
+    far, near = cKDTree(sites.xy).query(readings.xy)
+    rows = np.flatnonzero(of_date & (far <= NEAR * max(across, down)))
+    return near[rows].astype(np.int64), rows, width
+
+
+@dataclass(frozen=True, eq=False)
+class Moved:
+    """The same draws in raw units before and after the core, at the nodes of a map.
+
+    Parameters
+    ----------
+    before, after : array (K, nodes)
+        Of the belief and of the core.
+    floor : float
+        Least value that can be.
+    cells : callable
+        From values (nodes,) to those (m,) of the cells that are mapped.
+    """
+
+    before: Array
+    after: Array
+    floor: float
+    cells: Callable[[Array], Array]
+
+    def mean(self, told: Array) -> Array:
+        """Return the mean (m,) that a mean in closed form becomes."""
+        change = self.after.mean(axis=0) - self.before.mean(axis=0)
+        return np.maximum(told + self.cells(change), self.floor)
+
+    def std(self, told: Array) -> Array:
+        """Return the standard deviation (m,), in the proportion of the draws' own."""
+        before, after = self.before.std(axis=0), self.after.std(axis=0)
+        ratio = np.divide(after, before, out=np.ones_like(before), where=before > 0)
+        return np.asarray(told * self.cells(ratio))
+
+    def quantiles(self, told: dict[str, Array], levels: dict[str, float]) -> dict[str, Array]:
+        """Return quantiles (m,) by name; they do not cross."""
+        found = []
+        for name in sorted(told, key=levels.__getitem__):
+            after, before = (
+                np.quantile(d, levels[name], axis=0) for d in (self.after, self.before)
+            )
+            found.append(np.maximum(told[name] + self.cells(after - before), self.floor))
+        ordered = np.sort(np.stack(found), axis=0)
+        return dict(zip(sorted(told, key=levels.__getitem__), ordered, strict=True))
+
+    def above(self, told: Array, limit: float) -> Array:
+        """Return the chance (m,) of more than `limit`."""
+        change = (self.after > limit).mean(axis=0) - (self.before > limit).mean(axis=0)
+        return np.clip(told + self.cells(change), 0.0, 1.0)

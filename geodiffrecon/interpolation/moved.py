@@ -1,0 +1,119 @@
+"""The diffusion core on the maps of a survey: its place between what is known and what is read."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..core.moving import COUNTED, Moved, Nodes, mover
+from ..field.field import Field
+from ..noise import NoiseField
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ..core.moving import Mover
+    from ..field.covariance import Sites
+    from .belief import Interpolation
+
+    Array = NDArray[np.float64]
+
+STREAM, STEPS_STREAM = 90, 91  # of the noise
+
+
+class Date:
+    """One date of a survey: draws of the belief, and of the core where it has something to say.
+
+    Parameters
+    ----------
+    made : Interpolation
+        What is known.
+    date : int
+        Which of its dates.
+    """
+
+    def __init__(self, made: Interpolation, date: int) -> None:
+        self.made, self.date, self.day = made, date, int(made.days[date])
+        self.nodes = Nodes.of(made.grid.shape)
+        self.field = made.field(date)
+
+    @cached_property
+    def core(self) -> Mover | None:
+        """What moves the draws; None for many readings, few readings, and a strength of 0."""
+        if not isinstance(self.field, Field):
+            return None
+        return mover(self.field, self._node_sites, self.nodes, strength=self.made.core)
+
+    def moved(self) -> Moved | None:
+        """Return draws at the nodes, before and after; None without a core."""
+        core, made, field = self.core, self.made, self.field
+        if core is None or core.strength == 0 or not isinstance(field, Field):
+            return None
+        sites = self._node_sites
+        told = field.predict(sites)
+        error = field.errors(sites, self._white(COUNTED)[:, self._at_nodes], told)
+        after = error + told.shape.width * core.change(error / told.shape.width, self._noise)
+
+        def cells(values: Array) -> Array:
+            return np.asarray(self.nodes.spread(values)[made.inside])
+
+        floor = told.transform.floor
+        return Moved(told.raw(error), told.raw(after), floor, cells)
+
+    def draws(self, count: int) -> Array:
+        """Return joint draws (count, m) of the mapped cells, in raw units."""
+        made, core, field = self.made, self.core, self.field
+        inside, white = made.inside.ravel(), self._white(count)
+        if core is not None and isinstance(field, Field):
+            told = field.predict(self._sites)
+            error = field.errors(self._sites, white, told)
+            width = told.shape.width
+            change = core.change(error[:, self._at_nodes] / width, self._noise)
+            error += width * self.nodes.spread(change).reshape(error.shape)
+            drawn = told.raw(error)[:, inside]
+        else:
+            drawn = field.draws(self._sites[inside], white[:, inside])
+        known, seen = made.seen(self.date)
+        drawn[:, seen] = known[seen]
+        return drawn
+
+    @cached_property
+    def _sites(self) -> Sites:
+        """All cells of the grid."""
+        made = self.made
+        return made.dated_sites(made.frame.sites(*made.all_centres), self.date)
+
+    @cached_property
+    def _at_nodes(self) -> NDArray[np.int64]:
+        rows, cols = self.nodes.cells
+        return (rows[:, None] * self.nodes.shape[1] + cols).ravel()
+
+    @cached_property
+    def _node_sites(self) -> Sites:
+        return self._sites[self._at_nodes]
+
+    def _white(self, count: int) -> Array:
+        noise = NoiseField(self.made.seed, self.made.grid.shape, STREAM)
+        fields = [noise(k, self.day).ravel() for k in range(count)]
+        return np.stack(fields).astype(np.float64)
+
+    def _noise(self, draw: int, step: int) -> Array:
+        noise = NoiseField(self.made.seed, self.nodes.count, STEPS_STREAM + step)
+        return noise(draw, self.day).astype(np.float64)
+
+
+def moved_how(made: Interpolation) -> str:
+    """Return in a sentence how far the core moves the draws of the last date."""
+    if made.core == 0:
+        return "Diffusion is left out."
+    core = Date(made, len(made.days) - 1).core
+    if core is None:
+        many = not isinstance(made.fields[0], Field)
+        why = "so many readings" if many else "so few readings"
+        return f"Diffusion has nothing to add to {why}."
+    return (
+        f"Diffusion, taught on simulated fields, moves the draws by {core.strength:.0%} of what "
+        "it would; --core 0 leaves it out."
+    )
