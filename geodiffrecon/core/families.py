@@ -86,12 +86,12 @@ def front(s: Source) -> Made:
 def vortex(s: Source) -> Made:
     """Stir a field by eddies."""
     f = rough(s) if s.chance(0.5) else front(s)[0]
-    down, right = np.gradient(matern_field(s, 4.0, s.scale(4, 12)))
-    stride = s.between(0.4, 1.5) / (np.hypot(down, right).mean() + 1e-6)
+    down, right = (np.asarray(g) for g in np.gradient(matern_field(s, 4.0, s.scale(4, 12))))
+    stride = s.between(0.4, 1.5) / (float(np.hypot(down, right).mean()) + 1e-6)
     y, x = s.grid
     for _ in range(s.whole(3, 10)):
         dy, dx = carried(right, y, x), carried(down, y, x)
-        y, x = np.asarray(y - stride * dy), np.asarray(x + stride * dx)
+        y, x = y - stride * dy, x + stride * dx
     return carried(f, y, x) + s.between(0, 0.2) * rough(s), False
 
 

@@ -70,7 +70,7 @@ class Nodes:
         return len(rows), len(cols)
 
     def spread(self, values: Array) -> Array:
-        """Return values (..., rows, cols) of all cells from the nodes' (..., n), by straight lines."""
+        """Return values (..., rows, cols) of all cells from those (..., n) of the nodes."""
         lead = values.shape[:-1]
         nodes = values.reshape(-1, *self.count)
         if self.stride == 1:
