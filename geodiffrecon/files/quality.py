@@ -28,9 +28,9 @@ SAMPLE = 1 << 16  # values that the middle of the others is told from
 def isolated_codes(values: NDArray[Any]) -> dict[float, int]:
     """Return the codes for a missing value among `values`, and how often each is there.
 
-    A number of the usual codes is one only where it stands alone, far outside the other values: below
-    them by more than they spread between their least and their middle, or at least twice as
-    large as the largest. A temperature of -99.9 among others of -40 to 40 is a code, a height of
+    A usual code is one only where it stands alone, far outside the other values: below them by
+    more than they spread between their least and their middle, or at least twice as large as
+    the largest. A temperature of -99.9 among others of -40 to 40 is a code, a height of
     -99 among others of -120 to 3000 is not, nor are 999 trips among others of up to 800.
 
     Parameters
