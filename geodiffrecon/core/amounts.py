@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
+from scipy.special import expit, logit
 
 from geodiffrecon.core.textures import (
     axes,
@@ -55,7 +56,8 @@ def rain(source: Source) -> Drawn:
     ground = texture(source) if source.chance(0.4) else power_law(source, 2.2, 3.6)
     if source.chance(0.5):
         ground = warped(source, ground)
-    wet = np.clip(source.parameters.beta(1.1, 1.4), 0.04, 0.999)
+    usually_wet = np.clip(source.parameters.beta(1.1, 1.4), 0.02, 0.998)
+    wet = np.clip(expit(logit(usually_wet) + 0.4 * source.evolving(1)[0]), 0.04, 0.999)
     above = np.maximum(ground - np.quantile(ground, 1.0 - wet), 0.0) / ground.std()
     values = above ** source.between(0.5, 2.2)
     if source.chance(0.7):

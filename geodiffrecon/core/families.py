@@ -215,12 +215,13 @@ def _overlaid_regions(source: Source) -> Labels:
 
 def relief(source: Source) -> Drawn:
     """Terrain carved by rivers, its wetness, or the water that flows through each cell."""
-    height = power_law(source, 2.8, 4.0)
+    kind = source.between(0.0, 1.0)
+    # Where the water is what changes, the ground does not.
+    height = power_law(source if kind < 0.6 else source.still, 2.8, 4.0)
     height = height + slope(source, 2.0) * height.std()
     for _ in range(source.whole(1, 3)):
         carved = gaussian_filter(np.log(drainage(height)), source.between(0.3, 0.8))
         height = height - source.between(0.05, 0.25) * height.std() * carved
-    kind = source.between(0.0, 1.0)
     if kind < 0.6:
         return height - (height.min() if source.chance(0.3) else 0.0), False
     wetness = gaussian_filter(np.log(drainage(height)), source.between(0.3, 1.0))

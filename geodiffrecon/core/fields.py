@@ -87,6 +87,8 @@ RAISED_SHARE = 0.15  # fields of either sign that are raised to amounts
 NOISE_SHARE = 0.12  # fields with noise added in each cell
 LONGEST_MEMORY = 0.98
 DRIFT_SHARE = 0.5  # sequences whose noise moves steadily
+LEVEL_SHARE = 0.5  # sequences whose level goes up and down as a whole
+FEWEST_CELLS = 4  # that are unlike the rest, on average over the dates
 TRIES = 100
 
 
@@ -133,7 +135,7 @@ def simulate(
     for _ in range(TRIES):  # counts may be zero everywhere
         name = _draw_name(rng) if family is None else family
         values, positive = _draw(rng, name, size, dates)
-        if np.ptp(values) > 0.0 and np.isfinite(values).all():
+        if _varies(values):
             return Simulated(values, positive, name)
     raise RuntimeError(f"family {name!r} gave {TRIES} constant fields of size {size}")
 
@@ -148,6 +150,12 @@ def _check(size: int, dates: int, family: str | None) -> None:
         raise InvalidParameter(f"no family of fields is called {family!r}; there are {known}")
 
 
+def _varies(values: Array) -> bool:
+    """Tell whether there is something to learn from: not one value nearly everywhere."""
+    unlike = np.count_nonzero(values != np.median(values))
+    return bool(unlike >= FEWEST_CELLS * len(values) and np.isfinite(values).all())
+
+
 def _draw_name(rng: np.random.Generator) -> str:
     return _NAMES[int(np.searchsorted(_CUMULATED, rng.random() * _CUMULATED[-1], side="right"))]
 
@@ -160,6 +168,8 @@ def _draw(rng: np.random.Generator, name: str, size: int, dates: int) -> Drawn:
         other, amount = _sequence(rng, _draw_name(rng), size, dates, motion)
         if amount or not positive:
             values = _together(rng, values, other, positive)
+    if dates > 1 and rng.random() < LEVEL_SHARE:
+        values = _with_levels(rng, values, positive, motion.memory)
     if not positive and name != "gaussian" and rng.random() < RAISED_SHARE:
         values = values - values.min() + rng.uniform(0.0, 0.5) * values.std()
         positive = True
@@ -193,6 +203,17 @@ def _sequence(rng: np.random.Generator, name: str, size: int, dates: int, motion
     if finer > 1:
         stack = stack.reshape(dates, size, finer, size, finer).mean(axis=(2, 4))
     return stack, positive
+
+
+def _with_levels(rng: np.random.Generator, values: Array, positive: bool, memory: float) -> Array:
+    """Let all cells of a date be higher or lower together, as by a season or a busy day."""
+    source = Source(rng, values.shape[-1], memory=memory)
+    levels = np.empty((len(values), 1, 1))
+    for date in range(len(values)):
+        if date > 0:
+            source.next_date()
+        levels[date] = source.between(0.1, 0.8) * source.evolving(1)
+    return np.asarray(values * np.exp(levels) if positive else values + levels * values.std())
 
 
 def _together(rng: np.random.Generator, first: Array, second: Array, positive: bool) -> Array:

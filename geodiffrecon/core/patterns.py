@@ -133,12 +133,20 @@ def _empty_side(rng: np.random.Generator, rows: int, columns: int, count: int) -
 
 
 def _near_regular(rng: np.random.Generator, rows: int, columns: int, count: int) -> Array:
-    """Return a lattice of about as many points as asked for; the rest of the cells fill up."""
+    """Return a lattice, exact or shaken, of about as many points as asked for."""
     spacing = max(1.0, np.sqrt(rows * columns / count))
+    down, right = np.meshgrid(
+        np.arange(rng.uniform(0.0, spacing), rows, spacing),
+        np.arange(rng.uniform(0.0, spacing), columns, spacing),
+        indexing="ij",
+    )
+    if rng.random() < 0.5:  # stations stand where there was room
+        down = down + rng.uniform(-0.3, 0.3, down.shape) * spacing
+        right = right + rng.uniform(-0.3, 0.3, right.shape) * spacing
+    row = np.clip(down, 0, rows - 1).astype(np.intp)
+    column = np.clip(right, 0, columns - 1).astype(np.intp)
     weight = np.full((rows, columns), 1e-9)
-    down = np.arange(rng.uniform(0.0, spacing), rows, spacing).astype(np.intp)
-    right = np.arange(rng.uniform(0.0, spacing), columns, spacing).astype(np.intp)
-    weight[np.ix_(down, right)] = 1.0
+    weight[row, column] = 1.0
     return weight
 
 

