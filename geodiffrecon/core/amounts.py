@@ -151,7 +151,7 @@ def plumes(source: Source) -> Drawn:
         plume = np.exp(-0.5 * aside**2) / width
         before = np.exp(-(along**2) - across**2)
         values += np.exp(source.normal(0.8)) * np.where(along > 0.0, plume, before)
-    background = values.mean() * source.between(0.1, 3.0)
+    background = (values.mean() + 0.01) * source.between(0.1, 3.0)
     values = values + background * np.exp(source.between(0.1, 0.6) * matern(source))
     return values * np.exp(source.between(0.0, 0.4) * texture(source)), True
 
@@ -177,9 +177,8 @@ def ore(source: Source) -> Drawn:
     structure = matern(source, source.pick((0.3, 0.5, 1.0)), source.ratio(2.0, 12.0))
     structure = structure + source.between(0.0, 1.0) * smooth(source, 8.0, 30.0)
     nugget = source.between(0.05, 0.7)
-    noise = np.clip(source.student(4.0), -6.0, 6.0)
-    grade = np.sqrt(1.0 - nugget) * structure + np.sqrt(nugget) * noise / np.sqrt(2.0)
-    values = np.exp(source.between(0.4, 1.6) * grade)
+    grade = np.sqrt(1.0 - nugget) * structure + np.sqrt(nugget / 2.0) * source.student(4.0)
+    values = np.exp(source.between(0.3, 1.2) * grade)
     if source.chance(0.3):  # one kind of rock is rich, the other poor
         border = smooth(source.still, 4.0, 15.0) > source.normal(0.6)
         values = values * np.where(border, source.ratio(2.0, 10.0), 1.0)

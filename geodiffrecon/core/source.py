@@ -136,8 +136,12 @@ class Source:
         return np.asarray(np.maximum(root, 0.0) ** 3)
 
     def student(self, freedom: float) -> Array:
-        """White noise with heavy tails: Student's distribution."""
-        return self.white() / np.sqrt(np.maximum(self.gamma(freedom / 2.0), 0.01))
+        """White noise with heavy tails: Student's distribution, six at most.
+
+        One value beyond that, in an exponential, would leave nothing else to see.
+        """
+        noise = self.white() / np.sqrt(np.maximum(self.gamma(freedom / 2.0), 0.01))
+        return np.clip(noise, -6.0, 6.0)
 
     def poisson(self, mean: Array) -> Array:
         """Draw counts of events, each independent of all others given its mean."""
