@@ -11,7 +11,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from scipy.special import expit, logit
 
-from geodiffrecon.core.textures import (
+from .textures import (
     axes,
     bumps,
     counts,
@@ -25,8 +25,8 @@ from geodiffrecon.core.textures import (
 )
 
 if TYPE_CHECKING:
-    from geodiffrecon.core.families import Drawn
-    from geodiffrecon.core.source import Array, Source
+    from .families import Drawn
+    from .source import Array, Source
 
 
 def skewed(source: Source) -> Drawn:

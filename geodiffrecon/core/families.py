@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from geodiffrecon.core.source import Array, Source
-from geodiffrecon.core.textures import (
+from .source import Array, Source
+from .textures import (
     axes,
     drainage,
     looked_up,

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from geodiffrecon.core import amounts, families
-from geodiffrecon.core.source import Array, Source
-from geodiffrecon.errors import InvalidParameter
+from ..errors import InvalidParameter
+from . import amounts, families
+from .source import Array, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from geodiffrecon.core.families import Drawn
+    from .families import Drawn
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from geodiffrecon.core.textures import streets
-from geodiffrecon.errors import InvalidParameter
+from ..errors import InvalidParameter
+from .textures import streets
 
 Array = NDArray[np.float64]
 

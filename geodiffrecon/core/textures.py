@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import expit
 
 if TYPE_CHECKING:
-    from geodiffrecon.core.source import Array, Source
+    from .source import Array, Source
 
 
 @lru_cache(maxsize=8)
