@@ -169,6 +169,7 @@ class Districts:
         if self.path is None:
             return maps, {}
         from ..interpolation import accessor  # noqa: F401  (registers maps.gdr)
+        from ..outputs import file_name
 
         name = str(maps.attrs["value"])
         table = maps.gdr.zonal(self.path, exceed=exceed, weights=self.weights, draws=ZONE_DRAWS)
@@ -176,7 +177,7 @@ class Districts:
             maps = maps.isel(realization=slice(self.asked))
             maps = maps if self.asked else maps.drop_vars(f"{name}_draws")
             maps = maps.assign_attrs(samples=self.asked)
-        return maps, {f"{name}_zones_{self.path.name.split('.')[0]}.gpkg": table}
+        return maps, {f"{file_name(name)}_zones_{self.path.name.split('.')[0]}.gpkg": table}
 
 
 @dataclass
@@ -304,7 +305,7 @@ def write_maps(
     """
     from ..cf import write_netcdf
     from ..geotiff import geotiff_names, write_geotiff
-    from ..outputs import whole_files
+    from ..outputs import file_name, whole_files
 
     written = Written()
     with removed_if_empty(files.out), whole_files(files.out) as draft:
@@ -313,7 +314,7 @@ def write_maps(
             write_geotiff(maps, draft, progress=progress, **cut)
             written.rasters = geotiff_names(maps, **cut)
         if "netcdf" in files.formats:
-            written.netcdf = write_netcdf(maps, draft / f"{maps.attrs['value']}.nc").name
+            written.netcdf = write_netcdf(maps, draft / f"{file_name(maps.attrs['value'])}.nc").name
         for name, frame in (tables or {}).items():
             if name.endswith(".csv"):
                 frame.to_csv(draft / name, index=False, lineterminator="\n", float_format="%.6g")
@@ -400,6 +401,7 @@ def _rows_at(
     crs: str | None,
     log: Callable[[str], None],
 ) -> tuple[str, Any]:
+    from ..outputs import file_name
     from ..sampling import read_places, values_at
 
     places = read_places(path, x=x, y=y, crs=crs)
@@ -408,4 +410,4 @@ def _rows_at(
     frame, outside = values_at(maps, places)
     if outside:
         log(f"{outside} of {len(places.rows)} rows of {path.name} lie outside the grid.")
-    return f"{maps.attrs['value']}_at_{path.name.split('.')[0]}.csv", frame
+    return f"{file_name(maps.attrs['value'])}_at_{path.name.split('.')[0]}.csv", frame

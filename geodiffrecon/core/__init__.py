@@ -1,1 +1,1 @@
-"""The diffusion core: the draws of a belief moved by a network that was taught on simulations."""
+"""The pretrained core: a network that corrects kriging, and simulated fields to teach it."""

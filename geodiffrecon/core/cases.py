@@ -6,7 +6,6 @@ cells as they are for a user's readings.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ from ..field.predictive import parts_of_draws, shaped
 from .bridge import CURVE
 from .context import Lattice, context_of
 from .fields import simulate
-from .patterns import pattern
+from .patterns import draw_count, pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +35,6 @@ KNOTS = 161
 LEAK = 0.05  # slope of the curve below the floor, of its slope in the middle: gradients pass there
 WILD = 40.0  # working units beyond which a case teaches nothing
 DRAWS = 6
-FEWEST, MOST_SHARE = 3, 0.6
 LARGE = 48  # side of every fifth shard; the others have 32
 
 
@@ -60,7 +58,7 @@ def simulated_case(rng: np.random.Generator, size: int = 32) -> Case:
     while True:
         made = simulate(rng, size)
         values = made.values[0]
-        seen = pattern(rng, values, _count(rng, size))
+        seen = pattern(rng, values, draw_count(rng, values.size))
         found = case_of(values, seen, rng, family=made.family)
         if found is not None:
             return found
@@ -136,17 +134,6 @@ def curve_of(transform: Transform, highest: float, lowest: float) -> Array:
     if flat:
         raw[:flat] -= slope * (work[flat - 1] - work[:flat])
     return np.asarray(raw)
-
-
-def _count(rng: np.random.Generator, size: int) -> int:
-    cells = size * size
-    scale = cells / 1024
-    if rng.random() < 0.93:
-        few, many = math.log(5), math.log(330 * scale)
-        return int(np.exp(rng.uniform(few, many)))
-    if rng.random() < 0.5:
-        return int(rng.integers(FEWEST, 9))
-    return int(rng.uniform(200 * scale, MOST_SHARE * cells))
 
 
 def write_shards(folder: Path, seed: int, first: int, count: int, cases: int) -> Iterator[Path]:

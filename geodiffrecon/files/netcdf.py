@@ -233,14 +233,13 @@ def _fills(attrs: Mapping[str, Any], dtype: Any) -> NDArray[Any]:
         n for part in given for n in map(_float, np.ravel(np.asarray(part))) if n is not None
     ]
     usual = netCDF4.default_fillvals.get(f"{dtype.kind}{dtype.itemsize}")
-    if (
-        usual is not None
-        and dtype.itemsize > 1
-        and (dtype.kind == "f" or "_FillValue" not in attrs)
-    ):
-        numbers.append(float(usual))
+    if usual is not None and dtype.itemsize > 1 and dtype.kind != "f" and "_FillValue" not in attrs:
+        numbers.append(float(usual))  # that of floats stands alone: `blank_codes` says it
     if dtype.kind == "f":
-        return np.array(numbers, dtype=np.float64).astype(dtype)
+        with np.errstate(over="ignore"):
+            return np.array(numbers, dtype=np.float64).astype(dtype)
+    if dtype.kind == "i" and not given and {"scale_factor", "add_offset"} & set(attrs):
+        numbers.append(float(np.iinfo(dtype).min))  # no packed number is the least of its type
     limits = np.iinfo(dtype) if dtype.kind in "iu" else None
     return np.array(
         [int(n) for n in numbers if limits is None or limits.min <= n <= limits.max], dtype=dtype

@@ -195,7 +195,7 @@ def _raster_source(
         times, told = band_times(tags, names, general, path, zone)
         notes += told
     found = attrs.get("value") or re.sub(r"\W+", "_", names[0].split(" ")[0])
-    name = variable or (found if found.isidentifier() else "value")
+    name = variable or (found if attrs.get("value") or found.isidentifier() else "value")
     return MapSource(
         name,
         box,

@@ -19,7 +19,7 @@ ORDER = """
     binning history covariates trips published features scaling windows noise priors
     calibration metrics gate fields standings paper_tables consistency
     schedule diffusion samplers networks tiling series units presets architecture stages training
-    conditioning assembly chance reconstruction evidence rehearsal residuals
+    core conditioning assembly chance reconstruction evidence rehearsal residuals
     summary variable outputs lesson fitting store forecast tasks scores model stations loading
     rivals validation contenders journal comparison
     cf geotiff atmosphere synthetic

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import rasterio
+import xarray as xr
 from rasterio.transform import from_origin
 from shapely.geometry import Point, box
 from typer.testing import CliRunner
@@ -260,7 +261,7 @@ def test_feet_are_feet():
     feet = gdr.interpolate(frame(x / 0.3048, y / 0.3048, hills(x, y), crs="EPSG:2926"), "zinc")
     ranges = [json.loads(m.attrs["field"])["parts"][0]["scale_km"] for m in (metres, feet)]
     assert ranges[1] == pytest.approx(ranges[0], rel=1e-3)
-    assert "2926" in str(feet.rio.crs)
+    assert "2926" in str(feet.spatial_ref.attrs["crs_wkt"])
 
 
 def test_both_sides_of_the_date_line_are_near_each_other():
@@ -454,3 +455,38 @@ def test_the_command_stands_first_and_has_an_example():
     listed = run("--help").output
     assert listed.index(" map ") < listed.index(" demo ")
     assert "geodiffrecon map soil.gpkg --value zinc --out zinc/" in run("map", "--help").output
+
+
+def test_layers_and_rows_are_chosen_from_python_as_from_the_shell(tmp_path):
+    points = survey(what=np.where(np.arange(60) % 6, "zinc", "lead"))
+    for layer in ("2023", "2024"):
+        points.to_file(tmp_path / "a.gpkg", layer=layer)
+    with pytest.raises(gdr.GeoDiffReconError, match="--layer"):
+        gdr.interpolate(tmp_path / "a.gpkg", "zinc")
+    said = []
+    gdr.interpolate(
+        tmp_path / "a.gpkg", "zinc", layer="2024", where="what == 'zinc'", log=said.append
+    )
+    assert any(line.startswith("50 points") for line in said)
+
+
+def test_a_dimension_of_a_raster_is_chosen_from_python(tmp_path):
+    seen, _ = holed()
+    maps = gdr.interpolate(raster(tmp_path / "a.tif", seen), value="v")
+    both = np.stack([np.full(seen.shape, np.nan), seen]).astype("f4")
+    stored = xr.Dataset(
+        {"v": (("level", "y", "x"), both)},
+        {"level": [500, 1000], "y": maps.y.values, "x": maps.x.values},
+    )
+    stored.to_netcdf(tmp_path / "a.nc")
+    chosen = gdr.interpolate(tmp_path / "a.nc", "v", crs=UTM, select={"level": 1000})
+    np.testing.assert_allclose(chosen["v"], maps["v"], rtol=1e-4)
+
+
+def test_undeclared_codes_of_a_raster_are_holes(tmp_path):
+    seen, _ = holed()
+    path = raster(tmp_path / "a.tif", np.where(np.isfinite(seen), seen, -999.0))
+    said = []
+    maps = gdr.interpolate(path, value="v", log=said.append)
+    assert float(maps["v"].min()) > 20
+    assert any("-999, which nothing declares" in line for line in said)
