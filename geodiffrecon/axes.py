@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 X_NAMES = {"x", "xc", "lon", "long", "longitude", "easting", "rlon", "projection_x_coordinate"}
 Y_NAMES = {"y", "yc", "lat", "latitude", "northing", "rlat", "projection_y_coordinate"}
+LONGITUDES, LATITUDES = {"lon", "long", "longitude", "nav_lon"}, {"lat", "latitude", "nav_lat"}
 TIME_NAMES = {"time", "valid_time", "t"}
 X_STANDARD = {"longitude", "projection_x_coordinate", "grid_longitude"}
 Y_STANDARD = {"latitude", "projection_y_coordinate", "grid_latitude"}
@@ -122,7 +123,19 @@ def crs_of(dataset: xr.Dataset, variable: str, axes: CFAxes) -> tuple[CRS | None
     units = (_attr(dataset, axes.x, "units"), _attr(dataset, axes.y, "units"))
     if units[0] in EAST_UNITS and units[1] in NORTH_UNITS:
         return parse_crs("EPSG:4326"), [ASSUMED_GEOGRAPHIC]
+    named = mapping is None or mapping.get("grid_mapping_name") == "latitude_longitude"
+    if named and _named_in_degrees(dataset, axes, units):
+        note = f"Axes {axes.y!r} and {axes.x!r} are taken as degrees: EPSG:4326 is used."
+        return parse_crs("EPSG:4326"), [note]
     return None, []
+
+
+def _named_in_degrees(dataset: xr.Dataset, axes: CFAxes, units: tuple[str, str]) -> bool:
+    """Tell whether axes are latitude and longitude by their names, and no unit denies it."""
+    east = axes.x.lower() in LONGITUDES or _attr(dataset, axes.x, "standard_name") == "longitude"
+    north = axes.y.lower() in LATITUDES or _attr(dataset, axes.y, "standard_name") == "latitude"
+    return east and north and set(units) <= {"", "degree", "degrees", "deg", "°", *EAST_UNITS,
+                                             *NORTH_UNITS}  # fmt: skip
 
 
 def transform_of(dataset: xr.Dataset, variable: str) -> tuple[float, ...] | None:

@@ -15,7 +15,7 @@ from .errors import InvalidParameter
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-DAY = np.timedelta64(1, "D")
+DAY, YEAR = np.timedelta64(1, "D"), np.timedelta64(366, "D")
 DAYS_FOR_SLOT, DAYS_FOR_WEEKEND, DAYS_FOR_WEEKDAY, DAYS_FOR_SEASON = 7, 7, 28, 365
 CLIMATOLOGY_HARMONICS = 6
 OFFSET = re.compile(r"[+-](?:0\d|1[0-4]):?[0-5]\d")
@@ -71,9 +71,14 @@ class Calendar:
             slot=bool(sub_daily and days >= DAYS_FOR_SLOT),
             weekend=bool(step <= DAY and days >= DAYS_FOR_WEEKEND),
             weekday=bool(step <= DAY and days >= DAYS_FOR_WEEKDAY),
-            season=days >= DAYS_FOR_SEASON,
+            season=bool(days >= DAYS_FOR_SEASON and 3 * step <= YEAR),
             country=_known_country(country),
         )
+
+    @property
+    def _season_order(self) -> int:
+        """Harmonics of the year that its steps can tell: of quarters one."""
+        return 1 if self.step_ns > 73 * 86_400 * 10**9 else 2
 
     @property
     def n_slots(self) -> int:
@@ -105,7 +110,7 @@ class Calendar:
         if self.weekday:
             columns.append(np.eye(7)[local.day_of_week][:, 1:])
         if self.season:
-            columns.append(_harmonics(self._year_fraction(local), 2))
+            columns.append(_harmonics(self._year_fraction(local), self._season_order))
         return np.concatenate(columns, axis=1)
 
     def context(self, times: NDArray[np.datetime64]) -> NDArray[np.float32]:
@@ -119,7 +124,7 @@ class Calendar:
         if self.weekday:
             columns.append(_harmonics(local.day_of_week.to_numpy() / 7, 2))
         if self.season:
-            columns.append(_harmonics(self._year_fraction(local), 2))
+            columns.append(_harmonics(self._year_fraction(local), self._season_order))
         if self.country is not None:
             columns.append(self._holiday(local))
         return np.concatenate(columns, axis=1).astype(np.float32)

@@ -12,7 +12,7 @@ from .cube import IRREGULAR, as_cube
 from .errors import UnreadableFile
 from .files.netcdf import damaged, open_netcdf
 from .grid import NestedGrid, level_of
-from .outputs import provenance, whole_files
+from .outputs import file_name, provenance, whole_files
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -86,7 +86,7 @@ def write_netcdf(dataset: xr.Dataset, path: str | Path) -> Path:
         If the folder cannot be written to.
     """
     path = Path(path)
-    described = _described(as_cube(dataset))
+    described = _described(_named(as_cube(dataset)))
     with whole_files(path.parent) as draft:
         unlimited = ["time"] if "time" in described.dims else []
         described.to_netcdf(draft / path.name, engine="netcdf4", unlimited_dims=unlimited)
@@ -143,6 +143,18 @@ def units_of(statistic: str | None, units: str) -> str:
     if statistic is not None and statistic.startswith(EXCEED):
         return "1"
     return OWN_UNITS.get(statistic or "", units)
+
+
+def _named(dataset: xr.Dataset) -> xr.Dataset:
+    """Return a copy whose variables have names that files can hold; the own name is told."""
+    own = str(dataset.attrs["value"])
+    safe = file_name(own)
+    if safe == own:
+        return dataset
+    held = [str(v) for v in dataset.data_vars if v == own or str(v).startswith(f"{own}_")]
+    named = dataset.rename({variable: safe + variable.removeprefix(own) for variable in held})
+    named[safe].attrs = {"long_name": own, **named[safe].attrs}
+    return named.assign_attrs(value=safe)
 
 
 def _described(dataset: xr.Dataset) -> xr.Dataset:

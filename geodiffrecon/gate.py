@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import stdtrit
 
+from .words import agreed
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -61,9 +63,10 @@ class Verdict:
         """Return the verdict in words."""
         figures = f"{self.score} {self.before:.4g} without, {self.after:.4g} with"
         if not self.judged:
+            blocks = agreed(self.blocks, f"{self.blocks} independent blocks")
             return (
                 f"{self.layer}: left out, as by default ({figures}, but validation has only "
-                f"{self.blocks} independent blocks of time; {MIN_BLOCKS} are needed to judge)"
+                f"{blocks} of time; {MIN_BLOCKS} are needed to judge)"
             )
         word = "kept" if self.kept else "left out"
         return (

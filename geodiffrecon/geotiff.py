@@ -14,7 +14,7 @@ from .cf import EXCEED, ascii_units, units_of
 from .cube import IRREGULAR, as_cube
 from .errors import InvalidParameter
 from .grid import NestedGrid, level_of
-from .outputs import provenance, whole_files
+from .outputs import file_name, provenance, whole_files
 from .progress import silent
 from .steps import TimeStep
 
@@ -183,7 +183,7 @@ def _stack(maps: xr.Dataset, *, by_level: bool = False) -> _Stack:
     tags["TIFFTAG_SOFTWARE"] = tags.pop("SOFTWARE")
     return _Stack(
         name,
-        f"{name}_{level_of(maps)}" if by_level else name,
+        f"{file_name(name)}_{level_of(maps)}" if by_level else file_name(name),
         grid.box(level_of(maps)),
         times,
         labels,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
@@ -54,6 +55,19 @@ def whole_files(folder: str | Path) -> Iterator[Path]:
         yield Path(name)
         for part in sorted(Path(name).iterdir()):
             os.replace(part, folder / part.name)
+
+
+def file_name(value: str) -> str:
+    """Return the name of a value as files and variables in them can be called.
+
+    Letters of any script, figures and ``. _ + -`` stay; whatever else there is becomes ``_``.
+
+    Examples
+    --------
+    >>> file_name("PM2.5 (ug/m3)"), file_name("pm25"), file_name("../x")
+    ('PM2.5_ug_m3', 'pm25', 'x')
+    """
+    return re.sub(r"[^\w.+-]+", "_", value).strip("._-") or "value"
 
 
 def software() -> str:

@@ -193,7 +193,8 @@ def split_in_time(
     Validation alternates between gating and calibration in blocks of `block` frames. With `year`
     frames to a year and a record of a year and a half, every second half-month of the last year
     validates, so that errors are calibrated in every season; `gap` frames at the edges of what
-    still trains between them are left out. `what` these frames are is for the error.
+    still trains between them are left out. A year of too few frames, as of months, is not cut so.
+    `what` these frames are is for the error.
 
     Raises
     ------
@@ -206,8 +207,9 @@ def split_in_time(
             f"The history has {len(usable)} {what} before the end of training; "
             f"at least {MIN_FRAMES} are needed. Give a longer history or a later --until."
         )
-    if year and usable[-1] - usable[0] >= 1.5 * year:
-        return _seasonal_split(usable, len(frames), folds, year, gap)
+    season = max(2 * gap + 1, year // HALF_MONTHS)
+    if 4 * season <= year and usable[-1] - usable[0] >= 1.5 * year:
+        return _seasonal_split(usable, len(frames), folds, year, gap, season)
     cut = usable[int(len(usable) * (1 - validation))]
     train, rest = usable[usable < cut], usable[usable >= cut]
     block = max(1, min(block, len(rest) // 4))
@@ -215,9 +217,9 @@ def split_in_time(
 
 
 def _seasonal_split(
-    usable: NDArray[np.int64], length: int, folds: int, year: int, gap: int
+    usable: NDArray[np.int64], length: int, folds: int, year: int, gap: int, block: int
 ) -> Split:
-    start, block = int(usable[-1]) + 1 - year, max(2 * gap + 1, year // HALF_MONTHS)
+    start = int(usable[-1]) + 1 - year
     number, within = (usable - start) // block, (usable - start) % block
     last_year, validates = usable >= start, number % 2 == 0
     edge = (within < gap) | (within >= block - gap)

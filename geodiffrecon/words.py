@@ -10,6 +10,7 @@ ONE = {
     "coordinate", "layers": "layer", "stations": "station", "latitudes": "a latitude", "are": "is",
     "have": "has", "stand": "stands", "lie": "lies", "fall": "falls", "last": "lasts",
     "fulfil": "fulfils", "they": "it", "gaps": "a gap", "lack": "lacks",
+    "blocks": "block", "columns": "column",
 }  # fmt: skip
 WORD = re.compile(rf"(?<![\w'-])({'|'.join(ONE)})(?![\w'-])")
 

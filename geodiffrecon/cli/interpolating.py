@@ -103,6 +103,7 @@ def map_command(
         from ..interpolation import prepare
         from ..interpolation.maps import dataset
         from ..interpolation.survey import Columns, read_survey
+        from ..outputs import file_name
 
         wanted = Columns(value, time, tz, x, y, crs, error, choice, maps.opening())
         survey = read_survey(observations, wanted)
@@ -114,10 +115,11 @@ def map_command(
         limits = tuple(dict.fromkeys(exceed or ()))
         made_maps = dataset(made, exceed=limits, samples=samples, progress=run.progress)
         _, tables = districts.told(made_maps, limits)
-        tables[f"{survey.name}_left_out.gpkg"] = made_maps.gdr.residuals()
+        name = file_name(survey.name)
+        tables[f"{name}_left_out.gpkg"] = made_maps.gdr.residuals()
         if at is not None:
-            name = f"{survey.name}_at_{at.name.split('.')[0]}.csv"
-            tables[name] = _at(run, made_maps, made, limits, at, (x, y, crs))
+            table = f"{name}_at_{at.name.split('.')[0]}.csv"
+            tables[table] = _at(run, made_maps, made, limits, at, (x, y, crs))
         _write(run, made_maps, made, files, tables)
 
 
@@ -160,11 +162,12 @@ def _write(
     """Write all files together, or none."""
     from ..interpolation.belief import left_out_scores
     from ..interpolation.page import page, write_picture
+    from ..outputs import file_name
 
     name, last = made.survey.name, maps.sizes.get("time", 1) - 1
     pages: dict[str, Any] = {}
     if "png" in files.formats:
-        pages[f"{name}.png"] = lambda path: write_picture(maps, path, last)
+        pages[f"{file_name(name)}.png"] = lambda path: write_picture(maps, path, last)
     if "report" in files.formats:
         pages["report.html"] = lambda path: path.write_text(page(maps, made), encoding="utf-8")
     written = write_maps(maps, files, tables=tables, pages=pages, progress=run.progress)

@@ -146,11 +146,11 @@ def _maps(path: Path, variable: str | None, wanted: PointOptions) -> dict[str, A
         "crs": "none" if source.box.crs is None else str(source.box.crs)[:60],
         "times": _times(source.count, source.times, iso),
     }
-    holes, found["missing"] = share_missing(source)
+    holes, found["missing"], coded = share_missing(source)
     found |= {str(key): str(value) for key, value in source.attrs.items() if key != "notes"}
     named = {"--variable": first if variable or "shown" in found else None, **asked}
     command = next_of_maps(path, source, named, holes)
-    return {**found, "notes": list(source.notes), "next": command}
+    return {**found, "notes": [*source.notes, *coded], "next": command}
 
 
 def _times(count: int, times: Any, iso: Any) -> str:

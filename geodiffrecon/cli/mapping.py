@@ -12,6 +12,7 @@ import typer
 from ..errors import InvalidParameter
 from ..files.kinds import holds_points
 from ..rows import RowChoice
+from ..words import agreed
 from . import options as opt
 from .choosing import marks, reads_rows
 from .inputs import (
@@ -169,6 +170,7 @@ class Districts:
         if self.path is None:
             return maps, {}
         from ..interpolation import accessor  # noqa: F401  (registers maps.gdr)
+        from ..outputs import file_name
 
         name = str(maps.attrs["value"])
         table = maps.gdr.zonal(self.path, exceed=exceed, weights=self.weights, draws=ZONE_DRAWS)
@@ -176,7 +178,7 @@ class Districts:
             maps = maps.isel(realization=slice(self.asked))
             maps = maps if self.asked else maps.drop_vars(f"{name}_draws")
             maps = maps.assign_attrs(samples=self.asked)
-        return maps, {f"{name}_zones_{self.path.name.split('.')[0]}.gpkg": table}
+        return maps, {f"{file_name(name)}_zones_{self.path.name.split('.')[0]}.gpkg": table}
 
 
 @dataclass
@@ -304,7 +306,7 @@ def write_maps(
     """
     from ..cf import write_netcdf
     from ..geotiff import geotiff_names, write_geotiff
-    from ..outputs import whole_files
+    from ..outputs import file_name, whole_files
 
     written = Written()
     with removed_if_empty(files.out), whole_files(files.out) as draft:
@@ -313,7 +315,7 @@ def write_maps(
             write_geotiff(maps, draft, progress=progress, **cut)
             written.rasters = geotiff_names(maps, **cut)
         if "netcdf" in files.formats:
-            written.netcdf = write_netcdf(maps, draft / f"{maps.attrs['value']}.nc").name
+            written.netcdf = write_netcdf(maps, draft / f"{file_name(maps.attrs['value'])}.nc").name
         for name, frame in (tables or {}).items():
             if name.endswith(".csv"):
                 frame.to_csv(draft / name, index=False, lineterminator="\n", float_format="%.6g")
@@ -355,7 +357,9 @@ def _sentence(counts: dict[str, int]) -> str:
 
 def _places(maps: "xr.Dataset", out: Path, names: list[str]) -> list[str]:
     shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-    return [f"{maps.sizes['time']} times of {maps.attrs['value']} are in {out}/: {shown}."]
+    number = maps.sizes["time"]
+    held, stand = agreed(number, f"{number} times"), agreed(number, "are")
+    return [f"{held} of {maps.attrs['value']} {stand} in {out}/: {shown}."]
 
 
 def _files(
@@ -400,6 +404,7 @@ def _rows_at(
     crs: str | None,
     log: Callable[[str], None],
 ) -> tuple[str, Any]:
+    from ..outputs import file_name
     from ..sampling import read_places, values_at
 
     places = read_places(path, x=x, y=y, crs=crs)
@@ -408,4 +413,4 @@ def _rows_at(
     frame, outside = values_at(maps, places)
     if outside:
         log(f"{outside} of {len(places.rows)} rows of {path.name} lie outside the grid.")
-    return f"{maps.attrs['value']}_at_{path.name.split('.')[0]}.csv", frame
+    return f"{file_name(maps.attrs['value'])}_at_{path.name.split('.')[0]}.csv", frame

@@ -1,6 +1,7 @@
 """``geodiffrecon fit``: fine maps of the past, or stations, to a model."""
 
 # No postponed annotations here: typer reads them at run time.
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -112,8 +113,10 @@ def fit_command(
             **chosen(choice),
         }  # fmt: skip
         if holds_points(history):
-            refuse_options({"--rows": rows, "--cols": cols, "--trim": trim, **maps.given(),
-                            "--variable": None if pretrain else variable}, ONLY_MAPS)  # fmt: skip
+            of_maps = {"--variable": variable, **maps.given()}
+            refuse_options({"--rows": rows, "--cols": cols, "--trim": trim,
+                            **({} if pretrain else of_maps)}, ONLY_MAPS)  # fmt: skip
+            recipe = replace(recipe, maps=maps)
             check_points(columns, aggregation.value)
             _fit_points(
                 run, history, model,

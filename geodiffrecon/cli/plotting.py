@@ -2,6 +2,7 @@
 
 # No postponed annotations here: typer reads them at run time.
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -88,7 +89,7 @@ def plot_command(
             path = _draw_hidden(
                 run, result, out, estimator=open_gridded(model, device.value), title=title,
                 patterns=_patterns(patterns), missing=missing, time=time[0] if time else None,
-                variable=variable, crs=crs, external=external, seed=seed,
+                variable=variable, crs=crs, maps=maps, external=external, seed=seed,
             )  # fmt: skip
         else:
             columns = PointOptions(value, time_column, tz, x, y, crs, maps=maps, choice=choice)
@@ -117,10 +118,12 @@ def _draw_result(
     from ..surfaces import draw_surfaces
 
     file = result_file(result)
-    maps, map_title = _open_result(file, None if truth else variable, columns, run)
+    # With a truth, what is said of variables and maps is said of the truth.
+    own = replace(columns, maps=Reading()) if truth else columns
+    maps, map_title = _open_result(file, None if truth else variable, own, run)
     known = None
     if truth is not None:
-        known, at_both = _open_truth(truth, maps, variable, columns.crs, run)
+        known, at_both = _open_truth(truth, maps, variable, columns, run)
         maps = maps if times else maps.isel(time=at_both)
     steps = picture.steps_at(maps, times) if times else picture.telling_steps(maps)
     maps = maps.isel(time=steps)
@@ -145,6 +148,7 @@ def _draw_hidden(
     title: str | None,
     variable: str | None,
     crs: str | None,
+    maps: Reading,
     external: list[Path] | None,
     **request: Any,
 ) -> Path:
@@ -152,7 +156,9 @@ def _draw_hidden(
     from ..picture import heading, units_of, when
     from ..surfaces import figure_ten, hide_and_reconstruct
 
-    cube = _read_history(history, estimator.variable, variable, crs, run)
+    cube = _read_history(
+        history, estimator.variable, variable, PointOptions(crs=crs, maps=maps), run
+    )
     features = external_features(external, estimator.calendar_tz, run.log)
     rows, step = hide_and_reconstruct(
         estimator, cube, external=features, progress=run.progress, **request
@@ -271,7 +277,7 @@ def _statistic(path: Path) -> str:
 
 
 def _open_truth(
-    path: Path, maps: "xr.Dataset", variable: str | None, crs: str | None, run: Session
+    path: Path, maps: "xr.Dataset", variable: str | None, wanted: PointOptions, run: Session
 ) -> tuple["xr.Dataset", list[int]]:
     """Return the truth on the grid of the maps, and the steps of the maps that it covers."""
     import numpy as np
@@ -287,7 +293,7 @@ def _open_truth(
         str(attrs["value"]), NestedGrid.of(maps), str(attrs["freq"]), str(attrs["calendar_tz"]),
         str(attrs["aggregation"]), {},
     )  # fmt: skip
-    truth = _read_history(path, about, variable, crs, run)
+    truth = _read_history(path, about, variable, wanted, run)
     if maps.attrs["level"] == "coarse":
         truth = aggregate(truth, how=about.aggregation)
     both = np.flatnonzero(np.isin(maps["time"].values, truth["time"].values))
@@ -301,7 +307,7 @@ def _open_truth(
 
 
 def _read_history(
-    path: Path, about: "Variable", name: str | None, crs: str | None, run: Session
+    path: Path, about: "Variable", name: str | None, wanted: PointOptions, run: Session
 ) -> "xr.Dataset":
     """Read the named variable of fine maps, or the one that `about` names, or the only one."""
     from ..history import open_history
@@ -309,11 +315,11 @@ def _read_history(
     def read(chosen: str | None) -> "xr.Dataset":
         return _located(
             lambda known: open_history(
-                path, variable=chosen, grid=about.grid, crs=known, freq=about.freq,
+                path, variable=chosen, grid=about.grid, crs=known,
                 calendar_tz=about.calendar_tz, aggregation=about.aggregation,
-                progress=run.progress,
+                progress=run.progress, **wanted.maps.request(freq=about.freq),
             ),
-            crs or (None if about.grid.crs is not None else "none"),
+            wanted.crs or (None if about.grid.crs is not None else "none"),
         )  # fmt: skip
 
     try:

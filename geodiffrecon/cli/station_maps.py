@@ -230,6 +230,7 @@ def rows_at(
     features: Covariates | None,
 ) -> tuple[str, Any]:
     """Return the name and the table of ``--at``: the distribution at true positions."""
+    from ..outputs import file_name
     from ..sampling import Steps, forecasts_at, read_places
 
     usual = None if columns.x is None or columns.y is None else (columns.x, columns.y)
@@ -253,7 +254,7 @@ def rows_at(
     exceed = {f"exceed_{limit:g}": limit for limit in order.exceed}
     table, counts = forecasts_at(places, model.grid, predict, steps, exceed=exceed)
     _say_rows(path, places, counts, run.log)
-    return f"{model.value}_at_{path.name.split('.')[0]}.csv", table
+    return f"{file_name(model.value)}_at_{path.name.split('.')[0]}.csv", table
 
 
 def evaluate_model(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidParameter, MissingColumn, MissingCRS
@@ -12,6 +12,7 @@ from ..files.kinds import holds_points
 from ..rows import RowChoice
 from .gridding import grid_of
 from .inputs import external_features
+from .reading import Reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -48,6 +49,7 @@ class Recipe:
     pretrain: Path | None = None
     variable: str | None = None
     negative: Negative = "keep"
+    maps: Reading = field(default_factory=Reading)  # how the maps of --pretrain are read
 
 
 @dataclass(frozen=True)
@@ -336,6 +338,7 @@ def _pretraining(
         return open_history(
             path, variable=name, grid=grid, calendar_tz=zone, aggregation="mean",
             crs=None if grid.crs is not None else "none", progress=run.progress,
+            **recipe.maps.opening(),
         )  # fmt: skip
 
     try:

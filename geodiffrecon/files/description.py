@@ -48,16 +48,19 @@ def describe(path: Path, variable: str | None) -> tuple[dict[str, Any], str | No
     return found, first
 
 
-def share_missing(source: MapSource) -> tuple[float, str]:
-    """Return the share of cells without a value, and a sentence; of long files in middle rows."""
+def share_missing(source: MapSource) -> tuple[float, str, list[str]]:
+    """Return the share of cells without a value, a sentence, and what is taken as missing.
+
+    Of long files only middle rows are read.
+    """
     rows, cols = source.box.shape
     few = max(1, min(rows, MOST_CELLS // (cols * source.count)))
     first = (rows - few) // 2
     values = source.read(slice(first, first + few), slice(0, cols))
-    blank_codes(values, source.name)
+    notes = blank_codes(values, source.name, packing=source.packing)
     share = float(np.mean(np.isnan(values)))
     where = "" if few == rows else f" of the {few} rows in the middle"
-    return share, f"{100 * share:.3g} % of the cells{where}"
+    return share, f"{100 * share:.3g} % of the cells{where}", notes
 
 
 def _variable(array: Any) -> str:

@@ -166,12 +166,19 @@ class Stored:
 
 
 def stored(
-    dataset: xr.Dataset, path: Path, name: str, crs: Any, select: Mapping[str, Any]
+    dataset: xr.Dataset,
+    path: Path,
+    name: str,
+    crs: Any,
+    select: Mapping[str, Any],
+    *,
+    classes: bool = False,
 ) -> tuple[Stored, Any, list[str]]:
     """Return the maps of a variable, their GeoBox and what was assumed."""
     leaf = name.rpartition("/")[2]
     axes = _axes(dataset, leaf, path)
-    check_maps(dataset, leaf, axes, path, None if crs is None else parse_crs(crs), crs is not None)
+    known = None if crs is None else parse_crs(crs)
+    check_maps(dataset, leaf, axes, path, known, crs is not None, classes=classes)
     box, notes = dataset_box(dataset, leaf, crs)
     found = lattice(dataset, axes, box.crs, leaf)
     fixed = selected(dataset, leaf, axes, select)
@@ -210,8 +217,7 @@ def decoded(raw: NDArray[Any], attrs: Mapping[str, Any], dtype: Any, kind: Any) 
     if not np.issubdtype(kind, np.floating):
         return raw.astype(kind)
     missing = np.isin(raw, _fills(attrs, raw.dtype))
-    scale, offset = (_number(attrs.get(key), usual) for key, usual in
-                     (("scale_factor", 1.0), ("add_offset", 0.0)))  # fmt: skip
+    scale, offset = packing(attrs)
     packed = scale != 1.0 or offset != 0.0
     values = raw * np.float64(scale) + np.float64(offset) if packed else raw.astype(kind)
     low, high, in_packed = _valid(attrs, raw.dtype)
@@ -224,6 +230,11 @@ def decoded(raw: NDArray[Any], attrs: Mapping[str, Any], dtype: Any, kind: Any) 
     return values
 
 
+def packing(attrs: Mapping[str, Any]) -> tuple[float, float]:
+    """Return scale and offset of a variable's stored numbers."""
+    return _number(attrs.get("scale_factor"), 1.0), _number(attrs.get("add_offset"), 0.0)
+
+
 def _fills(attrs: Mapping[str, Any], dtype: Any) -> NDArray[Any]:
     """Return the numbers that stand for missing, in the type of the stored data."""
     import netCDF4
@@ -233,14 +244,13 @@ def _fills(attrs: Mapping[str, Any], dtype: Any) -> NDArray[Any]:
         n for part in given for n in map(_float, np.ravel(np.asarray(part))) if n is not None
     ]
     usual = netCDF4.default_fillvals.get(f"{dtype.kind}{dtype.itemsize}")
-    if (
-        usual is not None
-        and dtype.itemsize > 1
-        and (dtype.kind == "f" or "_FillValue" not in attrs)
-    ):
-        numbers.append(float(usual))
+    if usual is not None and dtype.itemsize > 1 and dtype.kind != "f" and "_FillValue" not in attrs:
+        numbers.append(float(usual))  # that of floats stands alone: `blank_codes` says it
     if dtype.kind == "f":
-        return np.array(numbers, dtype=np.float64).astype(dtype)
+        with np.errstate(over="ignore"):
+            return np.array(numbers, dtype=np.float64).astype(dtype)
+    if dtype.kind == "i" and not given and {"scale_factor", "add_offset"} & set(attrs):
+        numbers.append(float(np.iinfo(dtype).min))  # no packed number is the least of its type
     limits = np.iinfo(dtype) if dtype.kind in "iu" else None
     return np.array(
         [int(n) for n in numbers if limits is None or limits.min <= n <= limits.max], dtype=dtype

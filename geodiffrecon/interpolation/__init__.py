@@ -13,6 +13,7 @@ from ..field.transform import KINDS
 from ..grid import NestedGrid
 from ..limits import limits_of
 from ..progress import silent
+from ..rows import RowChoice
 from ..stamps import utc_stamp
 from . import accessor  # noqa: F401  (registers maps.gdr)
 from .belief import Frame, Interpolation, days_of, described
@@ -23,7 +24,7 @@ from .maps import dataset
 from .survey import Columns, Survey, read_survey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import xarray as xr
@@ -53,6 +54,14 @@ def interpolate(
     seed: int = 0,
     kind: str = "auto",
     transform: str | None = None,
+    layer: str | None = None,
+    where: str | None = None,
+    sites: str | Path | None = None,
+    on: str | None = None,
+    melt: bool = False,
+    select: Mapping[str, Any] | None = None,
+    times: Any = None,
+    time_from: str | None = None,
     progress: Progress = silent,
     log: Callable[[str], None] | None = None,
 ) -> xr.Dataset:
@@ -94,6 +103,10 @@ def interpolate(
         What values can be.
     transform : {"none", "sqrt", "log", "scores"}, optional
         Chosen by the left-out CRPS by default.
+    layer, where, sites, on, melt
+        Which rows of a file of points are read, and where they lie; as in `read_points`.
+    select, times, time_from
+        How a raster is read; as in `open_history`.
     progress, log : callable
         Told of the work, and of what was assumed and chosen.
 
@@ -108,7 +121,9 @@ def interpolate(
     GeoDiffReconError
         One sentence that says what to do.
     """
-    columns = Columns(value, time, tz, x, y, crs, error)
+    choice = RowChoice(layer, where, None, None if sites is None else str(sites), on, melt)
+    maps = {"select": select, "times": times, "time_from": time_from}
+    columns = Columns(value, time, tz, x, y, crs, error, choice, maps)
     made = prepare(
         read_survey(data, columns), dates=(dates, tz), resolution=resolution, like=like, clip=clip,
         covariates=covariates, seed=seed, kind=kind, transform=transform, progress=progress,

@@ -11,6 +11,7 @@ import numpy as np
 from ..columns import floats
 from ..errors import InvalidParameter, NoObservations, UnreadableFile
 from ..files.kinds import holds_points
+from ..files.quality import blank_codes
 from ..files.sources import needs_crs, needs_times, open_source
 from ..frames import FrameTable
 from ..grid import NestedGrid
@@ -225,6 +226,7 @@ def _of_raster(path: Path, columns: Columns) -> Survey:
     grid = NestedGrid(box, 1)
     rows, cols = grid.shape
     maps = source.read(slice(0, rows), slice(0, cols)).astype(np.float64)  # (T, rows, cols)
+    coded = blank_codes(maps, source.name, packing=source.packing)
     step, row, col = np.nonzero(np.isfinite(maps))
     if not len(step):
         raise NoObservations(f"{path.name} has no cell with a value; check its nodata value.")
@@ -234,5 +236,5 @@ def _of_raster(path: Path, columns: Columns) -> Survey:
     return Survey(
         west + a * (col + 0.5), north + e * (row + 0.5), maps[step, row, col], box.crs,
         source.name, times[step] if many and times is not None else None, error,
-        str(source.value_attrs.get("units", "")), grid, notes=source.notes,
+        str(source.value_attrs.get("units", "")), grid, notes=(*source.notes, *coded),
     )  # fmt: skip

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from .survey import Survey
 
 FEW = 3  # stations named one by one; more make one sentence
-CODES = (99.0, 999.0, 9999.0, 99999.0, 999.9, 9999.9, 32767.0, 65535.0, 1e20)
-BEYOND = 2.0  # times the largest other value: where a code stands alone
 
 
 def repeated_rows(survey: Survey) -> list[Finding]:
@@ -46,7 +44,7 @@ def repeated_rows(survey: Survey) -> list[Finding]:
 
 
 def missing_codes(survey: Survey) -> list[Finding]:
-    """Return values that stand for a missing one: read as missing, or suspected."""
+    """Return values that stand for a missing one, as the reader has told them."""
     found = [
         Finding("missing code", None, int(note.split()[0]), None, note, LEFT_OUT)
         for note in survey.table.notes
@@ -60,14 +58,7 @@ def missing_codes(survey: Survey) -> list[Finding]:
         text = f"{len(endless)} values are infinite, first {first}; they are taken as missing."
         text = agreed(len(endless), text)
         found.append(Finding("missing code", None, len(endless), first, text, LEFT_OUT))
-    known = np.isfinite(value) & ~survey.table.missing_place
-    coded: NDArray[np.bool_] = np.asarray(known & np.isin(value, CODES))
-    if not coded.any():
-        return found
-    usual = value[known & ~coded].max(initial=0.0)
-    codes, counts = np.unique(value[coded], return_counts=True)
-    alone = (codes > BEYOND * usual) & ((counts > 1) | (codes >= 9999))
-    return found + [_code(survey, float(code), known) for code in codes[alone]]
+    return found
 
 
 def strays(survey: Survey) -> list[Finding]:
@@ -179,17 +170,6 @@ def _contradiction(name: str, count: int, first: str, seen: NDArray[np.float64])
         f"first {first} ({values}); their mean is taken, so correct the file."
     )
     return Finding("contradiction", name, count, first, text, AVERAGED)
-
-
-def _code(survey: Survey, code: float, known: NDArray[np.bool_]) -> Finding:
-    rows = np.flatnonzero(known & (survey.table.value == code))
-    first = survey.when(survey.table.time[rows].min())
-    names = joined([survey.sites.names[i] for i in np.unique(survey.sites.code[rows])])
-    text = (
-        f"{counted(len(rows), 'value')} of {code:g} at {names}, first {first}, look like a code "
-        "for missing and are used as they are; write empty cells instead."
-    )
-    return Finding("missing code", None, len(rows), first, text, KEPT)
 
 
 def _swapped(survey: Survey) -> NDArray[np.bool_]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InvalidParameter, UnreadableFile
-from ..outputs import whole_files
+from ..outputs import file_name, whole_files
 from ..steps import TimeStep
 from .places import Places
 from .records import Records
@@ -100,7 +100,7 @@ class StationState:
             If it is damaged.
         """
         _check_writable(folder)
-        head = folder / f"{owner.value}.json"
+        head = folder / f"{file_name(owner.value)}.json"
         if not head.exists():
             return cls(owner)
         try:
@@ -203,7 +203,7 @@ class StationState:
         InvalidParameter
             If the folder cannot be written to.
         """
-        stem = self.owner.value
+        stem = file_name(self.owner.value)
         name = f"{stem}-{self.records.digest()}.nc"
         stations = [[n, float(a), float(b)] for n, a, b in zip(self.names, self.x, self.y,
                                                                strict=True)]  # fmt: skip

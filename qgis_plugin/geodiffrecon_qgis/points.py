@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import re
+
 from qgis.core import (
     NULL,
     Qgis,
@@ -20,6 +22,7 @@ from qgis.PyQt.QtCore import QDate, QDateTime, Qt
 
 RESERVED = {"fid", "geom", "ogc_fid"}
 BLANK = {"", "nan", "null", "none", "na", "n/a"}
+NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,2})?\s*", re.ASCII | re.IGNORECASE)
 
 
 def time_text(value):
@@ -174,12 +177,11 @@ def _number(value):
     """Return a value as a number, also where the field holds text."""
     if isinstance(value, str) and value.strip().lower() in BLANK:
         return None
-    try:
-        return float(value)
-    except ValueError:
+    if isinstance(value, str) and not NUMBER.fullmatch(value):  # float() would take "30_0"
         raise QgsProcessingException(
             f"The value {value!r} is no number; choose another value field, or clear such values."
-        ) from None
+        )
+    return float(value)
 
 
 def _parts(geometry):

@@ -220,3 +220,19 @@ def test_fields_have_their_type_in_every_version(qgis, kind, numeric):
     field = _field("value", kind)
     assert field.isNumeric() is numeric
     assert field.name() == "value"
+
+
+@pytest.mark.parametrize("text", ["30_0", "inf", "1e400", "30,63", "٣"])
+def test_a_text_that_only_python_takes_for_a_number_is_refused(qgis, text):
+    from geodiffrecon_qgis.points import _number
+    from qgis.core import QgsProcessingException
+
+    with pytest.raises(QgsProcessingException, match="is no number"):
+        _number(text)
+    assert [_number(good) for good in (" 30 ", "-1.5e3", ".5", "nan", 4)] == [
+        30,
+        -1500,
+        0.5,
+        None,
+        4,
+    ]

@@ -57,3 +57,11 @@ def test_unknown_names_are_refused_with_the_name(tz, country):
 def test_context_is_bounded():
     times = hours("2023-01-01", "2024-03-01")
     assert np.abs(Calendar.seen_in(times).context(times)).max() <= 1.0 + 1e-6
+
+
+@pytest.mark.parametrize(("months", "features"), [(1, 5), (3, 3), (12, 1)])
+def test_a_year_of_few_steps_has_few_harmonics(months, features):
+    stamps = np.datetime64("2000-01", "M") + months * np.arange(40)
+    times = stamps.astype("datetime64[ns]")
+    design = Calendar.seen_in(times).climatology(times)
+    assert np.linalg.matrix_rank(design) == design.shape[1] == features

@@ -115,11 +115,24 @@ def test_lower_time_bounds_are_the_starts(tmp_path, values):
 
 
 def test_a_crs_is_needed_where_axes_are_not_in_degrees(tmp_path, values):
-    path = write_maps(tmp_path / "a.nc", values, units=("", ""))
+    path = write_maps(tmp_path / "a.nc", values, units=("km", "km"))
     with pytest.raises(MissingCRS, match="--crs none for local metres"):
         open_history(path, factor=2)
     assert NestedGrid.of(open_history(path, factor=2, crs="none")).crs is None
-    assert str(NestedGrid.of(open_history(path, factor=2, crs="EPSG:4326")).crs) == "EPSG:4326"
+
+
+@pytest.mark.parametrize("units", [("", ""), ("degrees", "degrees"), ("deg", "deg")])
+def test_axes_called_lat_and_lon_are_degrees_and_that_is_said(tmp_path, values, units):
+    cube = open_history(write_maps(tmp_path / "a.nc", values, units=units), factor=2)
+    assert str(NestedGrid.of(cube).crs) == "EPSG:4326"
+    assert cube.attrs["notes"] == ["Axes 'lat' and 'lon' are taken as degrees: EPSG:4326 is used."]
+
+
+def test_axes_called_lat_that_leave_the_earth_are_refused(tmp_path, values):
+    with xr.open_dataset(write_maps(tmp_path / "a.nc", values, units=("", ""))) as opened:
+        opened.load().assign_coords(lat=4e6 - 500 * np.arange(4)).to_netcdf(tmp_path / "b.nc")
+    with pytest.raises(GridMismatch, match="they are of another CRS: give it with --crs"):
+        open_history(tmp_path / "b.nc", factor=2)
 
 
 def test_parts_by_rows_bounds_trim_and_grid_agree(tmp_path):
@@ -211,7 +224,7 @@ def test_rasters_without_times_need_them(tmp_path):
         open_history(path, factor=2)
     cube = open_history(path, factor=2, times=["2024-01-01", "2024-01-02"])
     assert cube.attrs["freq"] == "1D"
-    with pytest.raises(InvalidTime, match="has 2 maps but 1 times"):
+    with pytest.raises(InvalidTime, match="has 2 maps but was given 1 time"):
         open_history(path, factor=2, times=["2024-01-01"])
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import rasterio
+import xarray as xr
 from rasterio.transform import from_origin
 from shapely.geometry import Point, box
 from typer.testing import CliRunner
@@ -260,7 +261,7 @@ def test_feet_are_feet():
     feet = gdr.interpolate(frame(x / 0.3048, y / 0.3048, hills(x, y), crs="EPSG:2926"), "zinc")
     ranges = [json.loads(m.attrs["field"])["parts"][0]["scale_km"] for m in (metres, feet)]
     assert ranges[1] == pytest.approx(ranges[0], rel=1e-3)
-    assert "2926" in str(feet.rio.crs)
+    assert "2926" in str(feet.spatial_ref.attrs["crs_wkt"])
 
 
 def test_both_sides_of_the_date_line_are_near_each_other():
@@ -454,3 +455,74 @@ def test_the_command_stands_first_and_has_an_example():
     listed = run("--help").output
     assert listed.index(" map ") < listed.index(" demo ")
     assert "geodiffrecon map soil.gpkg --value zinc --out zinc/" in run("map", "--help").output
+
+
+def test_layers_and_rows_are_chosen_from_python_as_from_the_shell(tmp_path):
+    points = survey(what=np.where(np.arange(60) % 6, "zinc", "lead"))
+    for layer in ("2023", "2024"):
+        points.to_file(tmp_path / "a.gpkg", layer=layer)
+    with pytest.raises(gdr.GeoDiffReconError, match="--layer"):
+        gdr.interpolate(tmp_path / "a.gpkg", "zinc")
+    said = []
+    gdr.interpolate(
+        tmp_path / "a.gpkg", "zinc", layer="2024", where="what == 'zinc'", log=said.append
+    )
+    assert any(line.startswith("50 points") for line in said)
+
+
+def test_a_dimension_of_a_raster_is_chosen_from_python(tmp_path):
+    seen, _ = holed()
+    maps = gdr.interpolate(raster(tmp_path / "a.tif", seen), value="v")
+    both = np.stack([np.full(seen.shape, np.nan), seen]).astype("f4")
+    stored = xr.Dataset(
+        {"v": (("level", "y", "x"), both)},
+        {"level": [500, 1000], "y": maps.y.values, "x": maps.x.values},
+    )
+    stored.to_netcdf(tmp_path / "a.nc")
+    chosen = gdr.interpolate(tmp_path / "a.nc", "v", crs=UTM, select={"level": 1000})
+    np.testing.assert_allclose(chosen["v"], maps["v"], rtol=1e-4)
+
+
+def test_undeclared_codes_of_a_raster_are_holes(tmp_path):
+    seen, _ = holed()
+    path = raster(tmp_path / "a.tif", np.where(np.isfinite(seen), seen, -999.0))
+    said = []
+    maps = gdr.interpolate(path, value="v", log=said.append)
+    assert float(maps["v"].min()) > 20
+    assert any("-999, which nothing declares" in line for line in said)
+
+
+def classes(path, codes):
+    with rasterio.open(
+        path, "w", driver="GTiff", height=40, width=40, count=1, dtype="uint8", crs=UTM,
+        transform=from_origin(3.9e5, 4.03e6, 1000, 1000), nodata=0,
+    ) as target:  # fmt: skip
+        target.write(codes.astype("uint8"), 1)
+        target.write_colormap(1, {1: (0, 0, 255), 2: (0, 255, 0), 3: (255, 0, 0)})
+    return path
+
+
+def test_a_field_follows_the_shares_of_classes_not_their_numbers(tmp_path):
+    x, y = scattered(150)
+    codes = np.tile([[3, 3, 1, 1, 2, 2]], (40, 7))[:, :40]
+    path = classes(tmp_path / "cover.tif", codes)
+    here = codes[0, np.floor((x - 3.9e5) / 1000).astype(int)]
+    said = []
+    made = gdr.interpolate(
+        frame(x, y, np.choose(here - 1, [10.0, 50.0, 30.0])), "zinc", covariates=path,
+        log=said.append, resolution=1000,
+    )  # fmt: skip
+    assert any("cover.tif holds categories" in line for line in said)
+    assert float(made["zinc"].std()) > 8
+    with pytest.raises(gdr.GeoDiffReconError, match="cannot be averaged"):
+        gdr.interpolate(path, "v")
+
+
+def test_a_covariate_of_several_bands_is_refused(tmp_path):
+    with rasterio.open(
+        tmp_path / "a.tif", "w", driver="GTiff", height=5, width=5, count=2, dtype="float32",
+        crs=UTM, transform=from_origin(4e5, 4.02e6, 4000, 4000),
+    ) as target:  # fmt: skip
+        target.write(np.ones((2, 5, 5), "f4"))
+    with pytest.raises(gdr.GeoDiffReconError, match="holds 2 maps, but --covariates takes one"):
+        gdr.interpolate(survey(), "zinc", covariates=tmp_path / "a.tif")

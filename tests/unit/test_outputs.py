@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import xarray as xr
+from worlds import history_cube
 
+from geodiffrecon.cf import read_netcdf, write_netcdf
 from geodiffrecon.errors import InvalidParameter
+from geodiffrecon.geotiff import write_geotiff
+from geodiffrecon.history import open_cube
 from geodiffrecon.outputs import provenance, software, whole_files
 
 
@@ -37,3 +42,18 @@ def test_provenance_lists_what_is_known():
     maps = xr.Dataset(attrs={"seed": 3, "model_hash": "abc", "geodiffrecon_version": "9"})
     assert provenance(maps) == {"software": "geodiffrecon 9", "model_hash": "abc", "seed": "3"}
     assert provenance(xr.Dataset())["software"] == software()
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [("PM2.5 (ug/m3)", "PM2.5_ug_m3"), ("a:b*c?", "a_b_c"), ("臭氧 µg", "臭氧_µg"), ("/", "value")],
+)
+def test_values_of_any_name_are_written(tmp_path, name, stem):
+    cube = history_cube(np.ones((2, 4, 4)), factor=2, freq="1D", aggregation="mean")
+    named = cube.rename(v=name).assign_attrs(value=name)
+    files = write_geotiff(named, tmp_path)
+    assert [file.name for file in files] == [f"{stem}_mean.tif"]
+    assert open_cube(files[0], factor=2).attrs["value"] == name
+    kept = read_netcdf(write_netcdf(named, tmp_path / "a.nc"))
+    assert kept.attrs["value"] == stem
+    assert kept[stem].attrs["long_name"] == name

@@ -93,3 +93,11 @@ def test_outages_of_busy_sums_become_gaps_and_quiet_zeros_stay():
     quiet = np.zeros((4, 4, 4), np.float32)
     quiet[0, 0, 0] = 1
     assert without_outages(Record(times, quiet, 2, "sum"))[1] == 0
+
+
+@pytest.mark.parametrize(("maps", "year", "gap"), [(48, 12, 6), (60, 13, 3), (45, 1, 0)])
+def test_months_and_years_have_frames_that_stop_and_frames_that_calibrate(maps, year, gap):
+    split = split_in_time(np.ones(maps, bool), block=1, year=year, gap=gap)
+    assert split.gate.sum() >= 5
+    assert split.calibrate.sum() >= 5
+    assert split.train.sum() >= 30
