@@ -98,8 +98,8 @@ class Lesson:
                 f"No map before {until or 'the end'} is usable; fit needs them ({MEANING})."
             )
         chosen = kind or propose_kind(record.fine, variable.aggregation)  # type: ignore[arg-type]
-        variable.check_kind(chosen, record.fine[known])
         variable.check_varied(record.fine[known])
+        variable.check_kind(chosen, record.fine[known])
         log(f"{variable.name}: aggregation {variable.aggregation}, kind {chosen}.")
         for sentence in _holes(record, known):
             log(sentence)
