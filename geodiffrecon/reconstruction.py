@@ -409,7 +409,8 @@ class Reconstructor:
         """Return noise (K, f, I, J) in units of the spread."""
         kriging = self.prior.completion
         if kriging is None:  # the flat prior knows of no correlation between cells
-            return chance.fields(COMPLETION_NOISE, part).swapaxes(0, 1)
+            white = chance.fields(COMPLETION_NOISE, part)  # (f, K, I, J)
+            return np.asarray(white.swapaxes(0, 1), dtype=np.float64)
         start = max(0, int(part[0]) - max(kriging.lags))
         window = slice(start, int(part[-1]) + 1)
         error = _numpy(series.error[0, window]) ** 2

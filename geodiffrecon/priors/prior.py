@@ -253,8 +253,8 @@ class Prior:
             error = error.reshape(len(steps), -1)
         mean, _ = self.completion.predict_fields(seen, error=error, frames=frames)
         spread = np.sqrt(self.completion.simulated_variance(flat, error=error, frames=frames))
-        noise = (fields[:, frames] - mean) / np.maximum(spread, LEAST_SPREAD)
-        return noise.reshape(len(fields), len(frames), *self.shape)
+        drawn = (fields[:, frames] - mean) / np.maximum(spread, LEAST_SPREAD)
+        return drawn.reshape(len(fields), len(frames), *self.shape)
 
     def coloured(self, white: NDArray[np.floating]) -> NDArray[np.floating]:
         """Return fine noise (..., N I, N J) with the correlation of the residuals of refinement.
