@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     Case = tuple[Array, NDArray[np.int64], str]  # truth with gaps, what is seen, pattern
 
 SIDE = 32
-PATTERNS = (("random", 20), ("random", 60), ("random", 200), ("clusters", 60), ("half", 60))
+PATTERNS = (("random", 20), ("random", 60), ("random", 200), ("clusters", 60), ("empty side", 60))
 RIVALS = ("square root", "averaged", "raw", "scores")
 RESAMPLED = 2000
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 KNOTS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.975, 0.99)
 TINY = 1e-9
+NOTHING_MUCH = 1e-3  # of the spread of an amount
 NOTHING = 1e-100  # spread or variance; only keeps divisions defined
 
 
@@ -70,7 +71,10 @@ class GaussianPredictive:
 
 @dataclass(frozen=True)
 class GammaPredictive:
-    """Gamma of given mean and variance, for positive amounts that add up."""
+    """Gamma of given mean and variance, for positive amounts that add up.
+
+    What is less than `NOTHING_MUCH` of the spread is nothing, so that amounts can be zero.
+    """
 
     mean: Array
     variance: Array
@@ -78,13 +82,18 @@ class GammaPredictive:
     def interval(self, truth: Array) -> tuple[Array, Array]:
         """Return the distribution function at `truth`, twice."""
         shape, scale = self._parameters()
-        at = gammainc(shape, np.maximum(truth, 0) / scale)
-        return np.where(truth > 0, at, 0.0), at
+        at = gammainc(shape, np.maximum(truth, self._least) / scale)
+        return np.where(truth > self._least, at, 0.0), at
 
     def quantile(self, level: float) -> Array:
         """Return the quantile of `level`."""
         shape, scale = self._parameters()
-        return np.asarray(gammaincinv(shape, level) * scale)
+        found = gammaincinv(shape, level) * scale
+        return np.where(found > self._least, found, 0.0)
+
+    @property
+    def _least(self) -> Array:
+        return NOTHING_MUCH * np.sqrt(self.variance)
 
     def standardise(self, truth: Array) -> Array:
         """Return the error in units of the spread."""

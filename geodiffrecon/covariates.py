@@ -12,7 +12,7 @@ import pandas as pd
 from .axes import CFAxes, crs_of, dataset_box, lattice
 from .errors import GridMismatch, InvalidParameter, InvalidTime, MissingColumn, UnreadableFile
 from .files.kinds import is_netcdf
-from .files.layouts import categories
+from .files.layouts import MOST_CLASSES, categories, classes_of, too_many_classes
 from .files.netcdf import damaged, decoded, open_raw
 from .files.quality import blank_codes
 from .files.times import cf_times
@@ -190,7 +190,7 @@ def _from_netcdf(path: Path) -> Covariates:
                 f"External feature {name!r} has dimensions {dataset[name].dims}; give features "
                 "per time (time) or per cell (y, x)."
             )
-        if "flag_meanings" in dataset[name].attrs:
+        if "flag_meanings" in dataset[name].attrs and name in series:
             meanings = str(dataset[name].attrs["flag_meanings"]).split()
             raise categories(f"Feature {name!r} of {path.name}", meanings)
     if not numeric:
@@ -206,11 +206,32 @@ def _from_netcdf(path: Path) -> Covariates:
         columns = pd.DataFrame({name: values[name] for name in series}, pd.DatetimeIndex(times))
         table = _per_time(columns, path, told)
         per_time, notes = table.per_time, list(table.notes)
-    for name in maps:
+    for name in list(maps):
+        if "flag_meanings" in dataset[name].attrs:
+            maps += _shares(dataset, name, values[name], path)
+            maps.remove(name)
+            notes.append(f"Feature {name!r} holds categories; the share of each class is used.")
+            continue
         notes.extend(blank_codes(values[name], name))
         dataset[name] = dataset[name].copy(data=values[name])
     per_cell = _north_up(dataset[maps]) if maps else None
     return Covariates((*series, *maps), per_time, per_cell, tuple(notes))
+
+
+def _shares(dataset: xr.Dataset, name: str, values: NDArray[np.float64], path: Path) -> list[str]:
+    """Add a map of 0 and 1 for each class of a map of categories; return their names."""
+    classes = classes_of(dataset[name].attrs)
+    if classes is None:
+        raise categories(f"Feature {name!r} of {path.name}", [])
+    if len(classes) > MOST_CLASSES:
+        raise too_many_classes(f"Feature {name!r} of {path.name}", len(classes))
+    known = np.isfinite(values)
+    for number, meaning in classes.items():
+        share = dataset[name].copy(data=np.where(known, values == number, np.nan))
+        share.attrs = {k: v for k, v in share.attrs.items() if not k.startswith("flag_")}
+        dataset[f"{name}_{meaning}"] = share
+        dataset[f"{name}_{meaning}"].encoding = dataset[name].encoding
+    return [f"{name}_{meaning}" for meaning in classes.values()]
 
 
 def _north_up(maps: xr.Dataset) -> xr.Dataset:

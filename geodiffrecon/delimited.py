@@ -122,6 +122,8 @@ class TextTable:
     def _head(self, encoding: str) -> list[str]:
         text = self._bytes(HEAD_BYTES).decode(encoding, errors="replace").lstrip("\ufeff")
         lines = text.splitlines()
+        if lines and "\ufffd" in lines[0]:
+            raise self._unreadable("UTF-8")
         if not lines or not lines[0].strip():
             raise UnreadableFile(
                 f"{self.path} is empty; a CSV needs a header line with column names."

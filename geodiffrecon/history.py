@@ -16,6 +16,7 @@ from .files.record import record_of
 from .files.sources import MapSource, needs_crs, needs_times, open_source
 from .grid import NestedGrid
 from .progress import silent
+from .words import agreed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -296,7 +297,7 @@ def _cube(
     rows, cols = (slice(*part) for part in window)
     values = source.read(rows, cols)
     n_obs = None if source.read_n_obs is None else source.read_n_obs(rows, cols)
-    notes.extend(blank_codes(values, source.name))
+    notes.extend(blank_codes(values, source.name, packing=source.packing))
     if not np.isfinite(values).any():
         raise NoObservations(f"All values of {source.name!r} are missing in the part read.")
     empty = "zero" if source.attrs.get("empty") == "zero" else empty
@@ -326,10 +327,12 @@ def _drop_outages(values: NDArray[np.float32], name: str) -> list[str]:
     if not silent_frames.any():
         return []
     values[silent_frames] = np.nan
-    return [
-        f"{int(silent_frames.sum())} frames of {name!r} are zero in every cell and are taken as "
-        "outages (missing); empty='zero' keeps them."
-    ]
+    count = int(silent_frames.sum())
+    told = (
+        f"{count} frames of {name!r} are zero in every cell and are taken as outages (missing); "
+        "empty='zero' keeps them."
+    )
+    return [agreed(count, told)]
 
 
 def _spread(values: NDArray[Any], numbers: NDArray[np.int64], missing: float) -> NDArray[Any]:

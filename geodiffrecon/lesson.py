@@ -13,6 +13,7 @@ from .errors import NoObservations
 from .features import Features
 from .scaling import propose_kind
 from .windows import USABLE, Record, Split, split_in_time, without_outages
+from .words import agreed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -89,15 +90,16 @@ class Lesson:
         if not kept_zeros(history):
             record, outages = without_outages(record)
         if outages:
-            log(f"{outages} maps are zero everywhere: outages, left out as gaps.")
+            told = f"{outages} maps are zero everywhere: outages, left out as gaps."
+            log(agreed(outages, told))
         known = np.isfinite(record.fine)
         if not (known.any() and record.usable.any()):
             raise NoObservations(
                 f"No map before {until or 'the end'} is usable; fit needs them ({MEANING})."
             )
         chosen = kind or propose_kind(record.fine, variable.aggregation)  # type: ignore[arg-type]
-        variable.check_kind(chosen, record.fine[known])
         variable.check_varied(record.fine[known])
+        variable.check_kind(chosen, record.fine[known])
         log(f"{variable.name}: aggregation {variable.aggregation}, kind {chosen}.")
         for sentence in _holes(record, known):
             log(sentence)

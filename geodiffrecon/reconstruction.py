@@ -16,6 +16,7 @@ from .conditioning import Sites, reading_errors
 from .consistency import match, whole_numbers
 from .noise import calendar_numbers
 from .progress import Progress, silent
+from .scaling import censored_centre
 from .stages import ResidualDiffusion, mean_completion, mean_refinement
 from .units import ShareUnits
 from .windows import repeat
@@ -49,8 +50,6 @@ class Belief:
     ----------
     mean, spread : array (T, I, J)
         Of the standardised anomalies.
-    prior_spread : array (T, I, J)
-        Spread before the mean layer.
     raw : array (T, I, J)
         Conditional mean in raw units; the observation itself where it is held hard.
     fixed : array (T, I, J) of bool
@@ -61,7 +60,6 @@ class Belief:
 
     mean: Array
     spread: Array
-    prior_spread: Array
     raw: Array
     fixed: NDArray[np.bool_]
     sites: Sites | None = None
@@ -314,13 +312,12 @@ class Reconstructor:
         raw = self.prior.transform.mean(z, (self.prior.spread * doubt) ** 2)
         raw = raw if self.kind == "real" else np.maximum(raw, 0.0)
         raw = np.where(fixed, observations.coarse, raw)
-        kriged = _numpy(series.spread[0])
         sites = Sites.of(
             self.prior, None if hard else observations.readings,
             reading=_numpy(series.values[0]), error=_numpy(series.error[0]),
-            mean=_numpy(series.mean[0]), spread=kriged,
+            mean=_numpy(series.mean[0]), spread=_numpy(series.spread[0]),
         )  # fmt: skip
-        return Belief(anomaly, width, kriged, raw, fixed, sites)
+        return Belief(anomaly, width, raw, fixed, sites)
 
     def _mean_part(
         self, series: Series, belief: Belief, part: NDArray[np.int64], consistent: bool
@@ -389,8 +386,7 @@ class Reconstructor:
     ) -> Array:
         """Return drawn residuals of completion (K, f, I, J) in units of the spread."""
         if self.completion_diffusion is None:
-            noise = self._posterior_noise(series, belief, part, chance)
-            return noise / np.maximum(belief.prior_spread[part], 1e-6)
+            return self._posterior_noise(series, part, chance)
         frame = torch.as_tensor(part, device=self.device)
         case = series.coarse_case(torch.zeros_like(frame), frame, self.coarse_lags)
         case = mean_completion(self.completion, case, self.lattice)
@@ -409,12 +405,12 @@ class Reconstructor:
         fine = found.fine if self.refinement_diffusion is None else found.drawn_fine
         return coarse, fine
 
-    def _posterior_noise(
-        self, series: Series, belief: Belief, part: NDArray[np.int64], chance: Chance
-    ) -> Array:
+    def _posterior_noise(self, series: Series, part: NDArray[np.int64], chance: Chance) -> Array:
+        """Return noise (K, f, I, J) in units of the spread."""
         kriging = self.prior.completion
         if kriging is None:  # the flat prior knows of no correlation between cells
-            return chance.fields(COMPLETION_NOISE, part).swapaxes(0, 1) * belief.prior_spread[part]
+            white = chance.fields(COMPLETION_NOISE, part)  # (f, K, I, J)
+            return np.asarray(white.swapaxes(0, 1), dtype=np.float64)
         start = max(0, int(part[0]) - max(kriging.lags))
         window = slice(start, int(part[-1]) + 1)
         error = _numpy(series.error[0, window]) ** 2
@@ -461,6 +457,9 @@ class Reconstructor:
                 return chance.allocate(coarse, shares.swapaxes(0, 1), part, self.units.factor)
         residual = self._fine_residuals(case, part, chance, steps, tell)
         scale = self._widths[1] * scale
+        if self.refinement_diffusion is None and isinstance(self.units, ShareUnits):
+            centre = censored_centre(_numpy(location), _numpy(scale))
+            location = torch.as_tensor(centre, dtype=scale.dtype, device=scale.device)
         field = (location + scale * residual).reshape(shape)
         if belief.sites is not None:
             field = self._at_sites(belief, field, scale.reshape(shape), anomaly, part, chance)

@@ -22,6 +22,7 @@ CONCENTRATION = re.compile(
     r"\bpm_?\d|(?<![a-z])(no2|nox|o3|ozone|so2|nh3|h2s|benzene|black_?carbon)(?![a-z0-9])"
     r"|^(co|no|bc)\b|[uµμmn]g\W*m\W*3|\bpp[bm]v?\b"
 )
+TELLING = 2.0**20  # single precision has three more binary digits below it
 KINDS: tuple[str, ...] = get_args(Kind)
 SMALLEST = 1e-30  # variance; keeps the ratio of mean and spread finite
 FAR = 30.0  # spreads from zero beyond which the normal distribution is 0 or 1
@@ -105,6 +106,21 @@ def censored_square(mean: Array, variance: Array) -> tuple[Array, Array]:
     return first, _where(u > UNCUT, plain, second)
 
 
+def censored_centre(mean: NDArray[np.float64], spread: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the centre of normal distributions of which ``max(z, 0)`` has the `mean`.
+
+    Examples
+    --------
+    >>> float(censored_centre(np.array([0.398942]), np.array([1.0]))[0].round(4))
+    0.0
+    """
+    u = np.linspace(-UNCUT, UNCUT, 1201)
+    above, density = _normal(u)
+    ratio = mean / np.maximum(spread, SMALLEST)
+    found = np.interp(ratio, u * above + density, u)
+    return np.where(ratio > UNCUT, mean, found * spread)
+
+
 def _normal(u: Array) -> tuple[Array, Array]:
     """Return distribution function and density of the standard normal."""
     import torch
@@ -150,8 +166,10 @@ def propose_kind(values: NDArray[np.floating], aggregation: Aggregation) -> Kind
         raise InvalidParameter("The history has no value at all, so its kind cannot be told.")
     if known.min() < 0:
         return "real"
-    whole = bool(np.all(known == np.round(known)))
+    # large numbers of single precision are all whole, which says nothing of what they count
+    told = known[(known > 0) & (known < TELLING)]
+    whole = bool(np.all(known == np.round(known))) and (told.size > 0 or known.max() == 0)
     if whole and aggregation == "sum":
         return "count"
     # A field far from zero (temperature in kelvin) gains nothing from a square root.
-    return "real" if known.min() > 3 * known.std() else "positive"
+    return "real" if known.min() > 3 * known.std(dtype=np.float64) else "positive"

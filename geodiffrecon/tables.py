@@ -40,9 +40,17 @@ X_Y = (
     ("xkoord", "ykoord"),
     ("rechtswert", "hochwert"),
 )
-LONGITUDE = re.compile(r"(?P<before>[a-z]*?)(?:decimal)?(?P<name>longitude|long|lng|lon)"
+LONGITUDE = re.compile(r"(?P<before>[a-z]*?)(?:decimal)?"
+                       r"(?P<name>longitudine|longitude|longitud|long|lng|lon)"
                        r"(?P<after>deg|degrees|dd|decdeg|wgs|wgs84|epsg4326)?")  # fmt: skip
-LATITUDES = {"longitude": "latitude", "long": "lat", "lng": "lat", "lon": "lat"}
+LATITUDES = {
+    "longitudine": "latitudine",
+    "longitud": "latitud",
+    "longitude": "latitude",
+    "long": "lat",
+    "lng": "lat",
+    "lon": "lat",
+}
 
 
 class Table(Protocol):

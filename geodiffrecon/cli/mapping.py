@@ -12,6 +12,7 @@ import typer
 from ..errors import InvalidParameter
 from ..files.kinds import holds_points
 from ..rows import RowChoice
+from ..words import agreed
 from . import options as opt
 from .choosing import marks, reads_rows
 from .inputs import (
@@ -356,7 +357,9 @@ def _sentence(counts: dict[str, int]) -> str:
 
 def _places(maps: "xr.Dataset", out: Path, names: list[str]) -> list[str]:
     shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-    return [f"{maps.sizes['time']} times of {maps.attrs['value']} are in {out}/: {shown}."]
+    number = maps.sizes["time"]
+    held, stand = agreed(number, f"{number} times"), agreed(number, "are")
+    return [f"{held} of {maps.attrs['value']} {stand} in {out}/: {shown}."]
 
 
 def _files(

@@ -57,7 +57,7 @@ def share_missing(source: MapSource) -> tuple[float, str, list[str]]:
     few = max(1, min(rows, MOST_CELLS // (cols * source.count)))
     first = (rows - few) // 2
     values = source.read(slice(first, first + few), slice(0, cols))
-    notes = blank_codes(values, source.name)
+    notes = blank_codes(values, source.name, packing=source.packing)
     share = float(np.mean(np.isnan(values)))
     where = "" if few == rows else f" of the {few} rows in the middle"
     return share, f"{100 * share:.3g} % of the cells{where}", notes

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from odc.geo.crs import CRS
 
+MOST_CLASSES = 24  # that one covariate can have
 WARP = "warp it to a regular grid first (cdo remapbil, xesmf or gdalwarp -geoloc)"
 
 
@@ -48,7 +49,14 @@ def other_layout(dataset: xr.Dataset, path: Path, name: str | None = None) -> Un
 
 
 def check_maps(
-    dataset: xr.Dataset, name: str, axes: CFAxes, path: Path, crs: CRS | None, given: bool
+    dataset: xr.Dataset,
+    name: str,
+    axes: CFAxes,
+    path: Path,
+    crs: CRS | None,
+    given: bool,
+    *,
+    classes: bool = False,
 ) -> None:
     """Raise where a variable is no map of numbers on a regular grid.
 
@@ -67,7 +75,7 @@ def check_maps(
             f"Variable {name!r} of {path.name} holds no numbers (type {array.dtype}); name another "
             "with --variable."
         )
-    if "flag_meanings" in array.attrs and "value" not in dataset.attrs:
+    if not classes and "flag_meanings" in array.attrs and "value" not in dataset.attrs:
         meanings = str(array.attrs["flag_meanings"]).split()
         raise categories(f"Variable {name!r} of {path.name}", meanings)
     if not curvilinear(dataset):
@@ -87,6 +95,24 @@ def complex_values(what: str) -> UnreadableFile:
     return UnreadableFile(
         f"{what} holds complex numbers, which have no order; make maps of their amplitude or "
         "phase first."
+    )
+
+
+def classes_of(attrs: Any) -> dict[float, str] | None:
+    """Return the names of the classes of a variable by their numbers, or None if it has none."""
+    if "flag_meanings" not in attrs or "flag_values" not in attrs:
+        return None
+    numbers = attrs["flag_values"]
+    numbers = numbers.replace(",", " ").split() if isinstance(numbers, str) else np.ravel(numbers)
+    meanings = str(attrs["flag_meanings"]).split()
+    return {float(n): name for n, name in zip(numbers, meanings, strict=False)}
+
+
+def too_many_classes(what: str, count: int) -> UnreadableFile:
+    """Return the error of more classes than a model can follow."""
+    return UnreadableFile(
+        f"{what} holds {count} classes, and at most {MOST_CLASSES} can be followed; merge some "
+        "first."
     )
 
 

@@ -166,12 +166,19 @@ class Stored:
 
 
 def stored(
-    dataset: xr.Dataset, path: Path, name: str, crs: Any, select: Mapping[str, Any]
+    dataset: xr.Dataset,
+    path: Path,
+    name: str,
+    crs: Any,
+    select: Mapping[str, Any],
+    *,
+    classes: bool = False,
 ) -> tuple[Stored, Any, list[str]]:
     """Return the maps of a variable, their GeoBox and what was assumed."""
     leaf = name.rpartition("/")[2]
     axes = _axes(dataset, leaf, path)
-    check_maps(dataset, leaf, axes, path, None if crs is None else parse_crs(crs), crs is not None)
+    known = None if crs is None else parse_crs(crs)
+    check_maps(dataset, leaf, axes, path, known, crs is not None, classes=classes)
     box, notes = dataset_box(dataset, leaf, crs)
     found = lattice(dataset, axes, box.crs, leaf)
     fixed = selected(dataset, leaf, axes, select)
@@ -210,8 +217,7 @@ def decoded(raw: NDArray[Any], attrs: Mapping[str, Any], dtype: Any, kind: Any) 
     if not np.issubdtype(kind, np.floating):
         return raw.astype(kind)
     missing = np.isin(raw, _fills(attrs, raw.dtype))
-    scale, offset = (_number(attrs.get(key), usual) for key, usual in
-                     (("scale_factor", 1.0), ("add_offset", 0.0)))  # fmt: skip
+    scale, offset = packing(attrs)
     packed = scale != 1.0 or offset != 0.0
     values = raw * np.float64(scale) + np.float64(offset) if packed else raw.astype(kind)
     low, high, in_packed = _valid(attrs, raw.dtype)
@@ -222,6 +228,11 @@ def decoded(raw: NDArray[Any], attrs: Mapping[str, Any], dtype: Any, kind: Any) 
     values = values.astype(kind)
     values[missing] = np.nan
     return values
+
+
+def packing(attrs: Mapping[str, Any]) -> tuple[float, float]:
+    """Return scale and offset of a variable's stored numbers."""
+    return _number(attrs.get("scale_factor"), 1.0), _number(attrs.get("add_offset"), 0.0)
 
 
 def _fills(attrs: Mapping[str, Any], dtype: Any) -> NDArray[Any]:

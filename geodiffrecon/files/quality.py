@@ -61,7 +61,13 @@ def isolated_codes(values: NDArray[Any]) -> dict[float, int]:
     return {float(c): int(n) for c, n, kept in zip(found, counts, alone, strict=True) if kept}
 
 
-def blank_codes(values: NDArray[Any], what: str, *, noun: str = "cells") -> list[str]:
+def blank_codes(
+    values: NDArray[Any],
+    what: str,
+    *,
+    noun: str = "cells",
+    packing: tuple[float, float] = (1.0, 0.0),
+) -> list[str]:
     """Set what is not finite, and isolated codes, to NaN in place; say how many of each.
 
     Parameters
@@ -72,6 +78,8 @@ def blank_codes(values: NDArray[Any], what: str, *, noun: str = "cells") -> list
         Name of the variable, for the sentences.
     noun : str
         What one value is called: ``cells`` of maps, ``values`` of tables.
+    packing : (scale, offset)
+        Of the numbers that the file stores, among which codes are told.
 
     Returns
     -------
@@ -90,10 +98,15 @@ def blank_codes(values: NDArray[Any], what: str, *, noun: str = "cells") -> list
     notes = [agreed(told, endless_ones)] if told else []
     if told:
         values[endless] = np.nan
-    for code, count in isolated_codes(values).items():
-        values[values == np.asarray(code, dtype=values.dtype)] = np.nan
+    scale, offset = packing
+    packed = scale != 1 or offset != 0
+    kind = values.dtype.type
+    stored = np.rint((values - kind(offset)) / kind(scale)) if packed else values
+    for code, count in isolated_codes(stored).items():
+        values[stored == np.asarray(code, dtype=stored.dtype)] = np.nan
+        named = f"{code:.6g} as stored" if packed else f"{code:.6g}"
         coded = (
-            f"{count} {noun} of {what!r} are {code:.6g}, which nothing declares; they are taken as "
+            f"{count} {noun} of {what!r} are {named}, which nothing declares; they are taken as "
             "missing."
         )
         notes.append(agreed(count, coded))

@@ -171,7 +171,12 @@ def subdataset(path: Path, variable: str | None) -> str:
 
 
 def chosen_bands(
-    source: Any, path: Path, select: Mapping[str, Any], variable: str | None = None
+    source: Any,
+    path: Path,
+    select: Mapping[str, Any],
+    variable: str | None = None,
+    *,
+    classes: bool = False,
 ) -> list[int]:
     """Return the numbers of the bands to read, from 1; of GRIB those of one variable.
 
@@ -202,12 +207,14 @@ def chosen_bands(
     for band in numbers:
         if "complex" in str(source.dtypes[band - 1]):
             raise complex_values(path.name)
-        if _palette(source, band):
+        if thematic(source, band) and not classes:
             raise categories(f"Band {band} of {path.name}", [])
     return numbers
 
 
-def _palette(source: Any, band: int) -> bool:
+def thematic(source: Any, band: int) -> bool:
+    """Tell whether a band says that its numbers are classes, by colours or by its kind."""
     from rasterio.enums import ColorInterp
 
-    return source.colorinterp[band - 1] == ColorInterp.palette
+    kind = str(source.tags(band).get("LAYER_TYPE", "")).lower()
+    return source.colorinterp[band - 1] == ColorInterp.palette or kind == "thematic"

@@ -224,13 +224,18 @@ def _whole_months(
         number = month.astype(np.int64)
         if "year" in where:
             number = number // 12 * 12
+        elif label != "start" and "end" in where:  # of a quarter its last month
+            number = number - (count - 1)
+        elif label != "start" and "middle" in where:
+            number = number - (count - 1) // 2
         name = f"{count // 12}YS" if count % 12 == 0 and number[0] % 12 == 0 else f"{count}MS"
         step = TimeStep("month", count, int(number[0] % count), name, zone)
-        notes = [
-            f"Stamps such as {pd.Timestamp(stamps[0]):%Y-%m-%d}, {where}, are taken as all of it, "
-            "from its first day."
-        ]  # fmt: skip
         first = step.start((number - step.offset) // count)
+        told = "all of it, from its first day"
+        if count > 1 and "year" not in where:
+            told = f"those of {count} months from {pd.Timestamp(first[0]):%Y-%m-%d}"
+        example = f"{pd.Timestamp(stamps[0]):%Y-%m-%d}, {where}"
+        notes = [f"Stamps such as {example}, are taken as {told}."]
         return first, step, [] if where == START else notes
     return None
 

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InvalidTime, MissingColumn, MissingCRS, UnreadableFile
+from ..words import agreed
 from .kinds import is_netcdf
-from .netcdf import open_raw, pick_variable, stored
-from .rasters import Bands, chosen_bands, open_raster, place_of, subdataset
+from .layouts import classes_of
+from .netcdf import open_raw, packing, pick_variable, stored
+from .rasters import Bands, chosen_bands, open_raster, place_of, subdataset, thematic
 from .times import REMEDY, band_times, cf_times, given_times, parse_times, scalar_time, times_from
 
 if TYPE_CHECKING:
@@ -50,6 +52,10 @@ class MapSource:
         Attributes of the variable and of the file.
     notes : tuple of str
         What had to be assumed.
+    packing : (scale, offset)
+        Of the stored numbers.
+    classes : dict of float to str, or None
+        Names of classes by their numbers, where values are categories.
     """
 
     name: str
@@ -62,6 +68,8 @@ class MapSource:
     value_attrs: dict[str, Any] = field(default_factory=dict)
     attrs: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    packing: tuple[float, float] = (1.0, 0.0)
+    classes: dict[float, str] | None = None
 
 
 def open_source(
@@ -73,6 +81,7 @@ def open_source(
     times: Any = None,
     time_from: str | None = None,
     calendar_tz: str | None = None,
+    categories: bool = False,
 ) -> MapSource:
     """Open a NetCDF or raster file of maps.
 
@@ -93,6 +102,8 @@ def open_source(
         Pattern of the time in the names of bands or of the file, such as ``lst_%Y%m%d``.
     calendar_tz : str, optional
         Zone of dates without a clock time in band descriptions.
+    categories : bool
+        Whether values may be the numbers of classes.
 
     Raises
     ------
@@ -105,13 +116,14 @@ def open_source(
     times = parse_times(times) if isinstance(times, str) else times
     given = None if times is None else given_times(times)
     opened = _netcdf_source if is_netcdf(path) else _raster_source
-    source = opened(path, variable, crs, dict(select or {}), given, time_from, calendar_tz)
+    source = opened(path, variable, crs, dict(select or {}), given, time_from, calendar_tz,
+                    categories)  # fmt: skip
     if source.count == 0:
         raise MissingColumn(f"{path.name} holds no map: its time axis is empty.")
     if source.times is not None and len(source.times) != source.count:
-        raise InvalidTime(
-            f"{path.name} has {source.count} maps but {len(source.times)} times were given."
-        )
+        held = agreed(source.count, f"{source.count} maps")
+        given_ones = agreed(len(source.times), f"{len(source.times)} times")
+        raise InvalidTime(f"{path.name} has {held} but was given {given_ones}.")
     if source.box.crs is None and crs is None:
         return replace(source, notes=tuple(note for note in source.notes))
     return source
@@ -141,13 +153,13 @@ def needs_crs(source: MapSource, crs: Any) -> None:
 
 def _netcdf_source(
     path: Path, variable: str | None, crs: Any, select: dict[str, Any], given: Any,
-    time_from: str | None, calendar_tz: str | None,
+    time_from: str | None, calendar_tz: str | None, categories: bool,
 ) -> MapSource:  # fmt: skip
     with open_raw(path, variable) as dataset:
         leaf = pick_variable(dataset, variable, path)
         group = (variable or "").rpartition("/")[0]
         name = f"{group}/{leaf}" if group else leaf
-        maps, box, notes = stored(dataset, path, name, crs, select)
+        maps, box, notes = stored(dataset, path, name, crs, select, classes=categories)
         count = dataset.sizes[maps.axes.time] if maps.axes.time else 1
         times, starts = given, False
         if given is None and time_from is not None:
@@ -170,16 +182,21 @@ def _netcdf_source(
             value_attrs=attrs,
             attrs=dict(dataset.attrs),
             notes=tuple(notes),
+            packing=packing(dataset[leaf].attrs),
+            classes=classes_of(dataset[leaf].attrs) if categories else None,
         )
 
 
 def _raster_source(
     path: Path, variable: str | None, crs: Any, select: dict[str, Any], given: Any,
-    time_from: str | None, calendar_tz: str | None,
+    time_from: str | None, calendar_tz: str | None, categories: bool,
 ) -> MapSource:  # fmt: skip
     opened = subdataset(path, variable)
     with open_raster(opened) as source:
-        bands = chosen_bands(source, path, select, variable)
+        bands = chosen_bands(source, path, select, variable, classes=categories)
+        first = bands[0] - 1
+        packed = (float(source.scales[first]), float(source.offsets[first]))
+        classes: dict[float, str] | None = {} if thematic(source, bands[0]) else None
         box, cols, notes = place_of(source, crs, path)
         general = dict(source.tags())
         attrs = {k.lower(): v for k, v in general.items() if k.upper() in CUBE_TAGS}
@@ -205,4 +222,6 @@ def _raster_source(
         value_attrs={"units": units} if units else {},
         attrs=attrs,
         notes=tuple(notes),
+        packing=packed,
+        classes=classes,
     )

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..axes import parse_crs
 from ..errors import InvalidParameter, MissingCRS, NoObservations, UnreadableFile
+from ..files.layer import open_layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import geopandas as gpd
     from numpy.typing import NDArray
     from odc.geo.crs import CRS
+    from odc.geo.geobox import GeoBox
 
     from ..grid import NestedGrid
 
@@ -118,44 +119,70 @@ def centres(grid: NestedGrid, crs: CRS | None) -> tuple[Array, Array]:
 def covariate_functions(
     sources: Any, crs: CRS | None, say: Callable[[str], None]
 ) -> tuple[tuple[str, Function], ...]:
-    """Return what reads rasters at places of `crs`; unknown cells are NaN."""
+    """Return what reads rasters at places of `crs`; unknown cells are NaN.
+
+    Of categories it is the share of each class but the most common.
+    """
     if sources is None:
         return ()
     listed = [sources] if isinstance(sources, str | Path) else list(sources)
-    return tuple(_raster_function(Path(source), crs, say) for source in listed)
+    return tuple(function for source in listed for function in _of_raster(Path(source), crs, say))
 
 
-def _raster_function(
+def _of_raster(
     path: Path, crs: CRS | None, say: Callable[[str], None]
-) -> tuple[str, Function]:
-    import rasterio
-    from rasterio.errors import RasterioIOError
+) -> list[tuple[str, Function]]:
+    layer = open_layer(path, option="--covariates", local=crs is None, categories=True)
+    for note in layer.notes:
+        say(note)
+    if layer.classes is None:
+        say(f"The field may follow {path.name}; where it has no value its average stands.")
+        return [(path.stem, sampler(layer.values, layer.box, crs, f"The covariate {path.name}"))]
+    shares = layer.shares()
+    common = max(shares, key=lambda name: float(np.nansum(shares[name])), default="")
+    others = {name: share for name, share in shares.items() if name != common}
+    say(
+        f"{path.name} holds categories; the field may follow the shares of "
+        f"{', '.join(others) or 'none'}, beside {common or 'none'}."
+    )
+    what = f"The covariate {path.name}"
+    return [
+        (f"{path.stem} {name}", sampler(share, layer.box, crs, what))
+        for name, share in others.items()
+    ]
 
-    try:
-        with rasterio.open(path) as source:
-            band = source.read(1, masked=True).astype(np.float64).filled(np.nan)
-            inverse, own = ~source.transform, source.crs
-    except RasterioIOError as error:
-        raise UnreadableFile(f"{path} cannot be read as a raster ({error}).") from error
+
+def sampler(band: Array, box: GeoBox, crs: CRS | None, what: str) -> Function:
+    """Return what interpolates a map at places of `crs`.
+
+    Raises
+    ------
+    MissingCRS
+        If one of both has a CRS and the other has none.
+    """
+    own = box.crs
     if (own is None) != (crs is None):
         raise MissingCRS(
-            f"The covariate {path.name} is in {own or 'no CRS'}, the readings in "
-            f"{crs or 'local metres'}; give both a CRS."
+            f"{what} is in {own or 'no CRS'}, the readings in {crs or 'local metres'}; give both "
+            "a CRS."
         )
-    project = None
-    if crs is not None and parse_crs(own) != crs:
+    inverse, project = ~box.affine, None
+    if crs is not None and own is not None and own != crs:
         from pyproj import Transformer
 
-        project = Transformer.from_crs(crs.proj, own, always_xy=True)
+        project = Transformer.from_crs(crs.proj, own.proj, always_xy=True)
+    west = float(box.affine.c)
+    turns = own is not None and bool(own.geographic)
 
     def read(x: Array, y: Array) -> Array:
         if project is not None:
             x, y = project.transform(x, y)
-        col, row = inverse * (np.asarray(x), np.asarray(y))
+        x = np.asarray(x)
+        x = west + np.mod(x - west, 360) if turns else x  # longitudes are the same modulo 360
+        col, row = inverse * (x, np.asarray(y))
         return bilinear(band, row - 0.5, col - 0.5)
 
-    say(f"The field may follow {path.name}; where it has no value its average stands.")
-    return path.stem, read
+    return read
 
 
 def bilinear(band: Array, row: Array, col: Array) -> Array:

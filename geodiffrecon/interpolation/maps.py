@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,12 +10,13 @@ import pandas as pd
 
 from ..cube import IRREGULAR, TIME_ATTRS, UNDATED
 from ..errors import GeoDiffReconError, InvalidParameter, NoObservations
+from ..files.layer import open_layer
 from ..limits import limits_of
 from ..memory import check_maps
 from ..progress import silent
 from ..steps import TimeStep
 from .belief import QUANTILES, chosen, distance_km, informative_km
-from .layers import bilinear, centres, polygons
+from .layers import centres, polygons, sampler
 from .moved import Date
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
+    from ..grid import NestedGrid
     from ..progress import Progress
     from .belief import Interpolation
 
@@ -306,23 +309,11 @@ def shares_of(grid: Any, shape: Any) -> Array:
     return full
 
 
-def _weights(source: Any, grid: Any) -> Array:
+def _weights(source: Any, grid: NestedGrid) -> Array:
     """Return the values (cells,) of a raster at cell centres, 0 where there is none."""
-    import rasterio
-    from rasterio.errors import RasterioIOError
-
-    from ..axes import parse_crs
-    from ..errors import UnreadableFile
-
-    try:
-        with rasterio.open(source) as raster:
-            band = raster.read(1, masked=True).astype(np.float64).filled(np.nan)
-            inverse, crs = ~raster.transform, raster.crs
-    except RasterioIOError as error:
-        raise UnreadableFile(f"{source} cannot be read as a raster ({error}).") from error
-    x, y = centres(grid, None if crs is None else parse_crs(crs))
-    col, row = inverse * (x, y)
-    found = bilinear(band, row - 0.5, col - 0.5)
+    layer = open_layer(Path(source), option="--weights", local=grid.crs is None)
+    read = sampler(layer.values, layer.box, grid.crs, f"The raster {Path(source).name}")
+    found = read(*centres(grid, grid.crs))
     if np.nanmin(found, initial=0) < 0:
         raise InvalidParameter(f"Weights of {source} are negative; they must be 0 or more.")
     return found

@@ -226,7 +226,7 @@ def _of_raster(path: Path, columns: Columns) -> Survey:
     grid = NestedGrid(box, 1)
     rows, cols = grid.shape
     maps = source.read(slice(0, rows), slice(0, cols)).astype(np.float64)  # (T, rows, cols)
-    coded = blank_codes(maps, source.name)
+    coded = blank_codes(maps, source.name, packing=source.packing)
     step, row, col = np.nonzero(np.isfinite(maps))
     if not len(step):
         raise NoObservations(f"{path.name} has no cell with a value; check its nodata value.")

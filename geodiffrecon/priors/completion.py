@@ -161,6 +161,38 @@ class GaussianCompletion:
                 variance[i, block.target] = block.variance
         return mean, variance
 
+    def simulated_variance(
+        self,
+        observed: NDArray[np.bool_],
+        *,
+        error: NDArray[np.float64] | None = None,
+        frames: NDArray[np.int64],
+    ) -> NDArray[np.float64]:
+        """Return the variance (F, P) of fields that `colour` makes about their own kriging.
+
+        Where the covariance is kept it is not quite that of kriging: fields of the past are those
+        of the current frame, faded, while the covariance of lags is as it was found.
+        """
+        error = np.zeros(observed.shape) if error is None else error
+        found = np.zeros((len(frames), observed.shape[1]))
+        lags, size = np.array(self.lags), observed.shape[1]
+        faded = self.kernel.rho ** np.abs(lags[:, None] - lags[None, :])
+        for i, t in enumerate(frames):
+            inside = t >= lags
+            past = np.maximum(t - lags, 0)
+            wrong = np.where(inside[:, None], error[past], 0.0)
+            for block in self._solutions(observed[past] & inside[:, None], wrong):
+                if self.covariance is None:
+                    found[i, block.target] = block.variance
+                    continue
+                alike = np.kron(faded, self.covariance[:size, :size]) + self.level
+                source, weights = block.source, block.weights
+                system = alike[np.ix_(source, source)] + np.diag(wrong.ravel()[source])
+                cross = alike[np.ix_(block.target, source)]
+                spread = ((weights @ system - 2 * cross) * weights).sum(axis=1)
+                found[i, block.target] = np.diagonal(alike)[block.target] + spread
+        return np.maximum(found, 0.0)
+
     @property
     def white_shape(self) -> tuple[int, ...]:
         """Shape of the white noise that `colour` takes."""

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 DISPERSION_FLOOR = 0.5  # of counts, whose grain is known
 OWN_ERROR = 1_000_000  # draws from here on are the errors of point observations
+LEVEL = 2 * OWN_ERROR  # and from here on the unknown level
+LEAST_SPREAD = 1e-3  # of an anomaly, below which it is known
 SPREAD_FOLDS = 4  # blocks of time that cross-fit the spread of fine residuals
 
 
@@ -227,12 +229,16 @@ class Prior:
         """Return conditional simulations (K, F, I, J) of the anomalies about their mean.
 
         A field simulated without data minus its own kriging from the observed cells (Matheron's
-        rule; Journel and Huijbregts 1978), so that draws keep the space-time covariance.
+        rule; Journel and Huijbregts 1978), so that draws keep the space-time covariance; each cell
+        in units of its spread, 0 where nothing is unknown.
         """
         assert self.completion is not None
+        flat = observed.reshape(len(steps), -1)
         white = np.stack([noise.series(draw, steps) for draw in draws])
         fields = self.completion.colour(white)  # (K, T, P)
-        seen = np.where(observed.reshape(1, len(steps), -1), fields, np.nan)
+        level = [noise.generator(LEVEL + draw, 0).standard_normal() for draw in draws]
+        fields = fields + np.sqrt(self.completion.level) * np.reshape(level, (-1, 1, 1))
+        seen = np.where(flat, fields, np.nan)
         if error is not None:
             jitter = np.array(
                 [
@@ -246,7 +252,9 @@ class Prior:
             seen = seen + (jitter * np.sqrt(error)).reshape(seen.shape)
             error = error.reshape(len(steps), -1)
         mean, _ = self.completion.predict_fields(seen, error=error, frames=frames)
-        return (fields[:, frames] - mean).reshape(len(fields), len(frames), *self.shape)
+        spread = np.sqrt(self.completion.simulated_variance(flat, error=error, frames=frames))
+        drawn = (fields[:, frames] - mean) / np.maximum(spread, LEAST_SPREAD)
+        return drawn.reshape(len(fields), len(frames), *self.shape)
 
     def coloured(self, white: NDArray[np.floating]) -> NDArray[np.floating]:
         """Return fine noise (..., N I, N J) with the correlation of the residuals of refinement.

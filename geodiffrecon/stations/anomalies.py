@@ -53,6 +53,8 @@ class Readings:
     width : array (T,), optional
         What anomalies and lasting effects of each step are multiplied by: 1 but for steps that lie
         outside the record.
+    since : array (T,) of int, optional
+        The first step whose readings say something of each step: the last break up to it.
     """
 
     anomalies: Array
@@ -65,6 +67,7 @@ class Readings:
     shift: Array | None = None
     inside: Array | None = None
     width: Array | None = None
+    since: NDArray[np.int64] | None = None
 
     @property
     def expected(self) -> Array:
@@ -109,7 +112,8 @@ class UsualSteps:
     usual one, and the next day remembers it. So a step whose level, or whose errors of stations
     hidden from each other, lie outside the record is brought to a usual one by what its own
     readings say of both, and what is predicted is brought back. Steps inside the record stay as
-    they are.
+    they are; but where the level leaps from one to the next as it hardly ever does in the record,
+    what was read before says nothing of what is read after.
 
     Parameters
     ----------
@@ -121,6 +125,9 @@ class UsualSteps:
         Of the logarithm of the mean size of standardised errors in a step.
     edge : float
         Spreads from the usual step beyond which a step lies outside the record.
+    change, leap : float
+        Spread of the change of level from step to step, and the largest change in such spreads
+        across which there is memory.
     """
 
     level: float = 0.0
@@ -129,6 +136,8 @@ class UsualSteps:
     size: float = 0.0
     size_spread: float = 1.0
     edge: float = np.inf
+    change: float = 1.0
+    leap: float = np.inf
 
     @classmethod
     def fit(cls, readings: Readings, frames: NDArray[np.int64], around: Surroundings) -> UsualSteps:
@@ -138,6 +147,7 @@ class UsualSteps:
         if used.sum() < 2:
             return cls()
         frames, level, count = frames[used], level[used], count[used]
+        leaps = np.diff(level)[np.diff(frames) == 1]
         local = float(np.nanstd(readings.anomalies[frames] - level[:, None]))
         size = _sizes(readings, frames, level, around)
         found = cls(
@@ -145,14 +155,26 @@ class UsualSteps:
             float(np.median(size)), _spread(size, MEAN_SIZE / count),
         )  # fmt: skip
         far = np.hypot(*found._standard(level, size, count))
-        return replace(found, edge=max(EDGE, float(np.quantile(far, RARE))))
+        found = replace(found, edge=max(EDGE, float(np.quantile(far, RARE))))
+        if len(leaps) < 2:
+            return found
+        change = max(_spread(leaps, 0.0 * leaps), TINY)
+        leap = float(np.quantile(np.abs(leaps), RARE)) / change
+        return replace(found, change=change, leap=max(EDGE, leap))
 
     def adapted(
-        self, readings: Readings, frames: NDArray[np.int64], around: Surroundings
+        self,
+        readings: Readings,
+        frames: NDArray[np.int64],
+        around: Surroundings,
+        *,
+        sized: bool = False,
     ) -> tuple[Readings, NDArray[np.bool_]]:
         """Return the readings with the steps `frames` (m,) brought to usual ones, and which were.
 
-        Those outside the record: True where a step lies outside more likely than not.
+        Those outside the record: True where a step lies outside more likely than not. With `sized`
+        those inside it have their own spread, too, as far as their readings tell it; without it
+        layers above read it from them.
         """
         level, count = _levels(readings.anomalies[frames])
         outside = np.zeros(len(frames))
@@ -165,7 +187,9 @@ class UsualSteps:
         share = np.clip((far / self.edge - 1) * RAMP, 0, 1)
         # estimated from few errors: a little wider, as Student's distribution is
         own = size - self.size + np.log1p(2 / (count - 1)) / 2
-        width = np.maximum(np.exp(share * own), NARROWEST)
+        told = sized * self.size_spread**2 / (self.size_spread**2 + MEAN_SIZE / count)
+        own = share * own + (1 - share) * told * (size - self.size)
+        width = np.maximum(np.exp(own), NARROWEST)
         shift, widths = np.zeros(len(readings.centre)), np.ones(len(readings.centre))
         shift[steps], widths[steps] = share * (level - self.level), width
         inside = np.zeros_like(shift)
@@ -175,8 +199,17 @@ class UsualSteps:
         anomalies[steps] = apart / width[:, None] - readings.lasting
         outside[judged] = share
         return replace(
-            readings, anomalies=anomalies, shift=shift, inside=inside, width=widths
-        ), outside > 0.5
+            readings, anomalies=anomalies, shift=shift, inside=inside, width=widths,
+            since=self._since(anomalies),
+        ), outside > 0.5  # fmt: skip
+
+    def _since(self, anomalies: Array) -> NDArray[np.int64]:
+        """Return the last break (T,) up to each step of `anomalies` (T, S); 0 where none was."""
+        level, count = _levels(anomalies)
+        told = count >= LEAST
+        leap = np.abs(np.diff(level, prepend=level[:1])) > self.leap * self.change
+        broken = leap & told & np.append(True, told[:-1])
+        return np.maximum.accumulate(np.where(broken, np.arange(len(level)), 0))
 
     def _standard(self, level: Array, size: Array, count: NDArray[np.int64]) -> tuple[Array, Array]:
         """Return how far levels and sizes lie from the usual, in spreads; small sizes do not."""

@@ -64,6 +64,7 @@ class StationKriging:
         km: Array,
         frames: NDArray[np.int64],
         way: Array | None,
+        since: NDArray[np.int64] | None = None,
     ) -> Window:
         """Return the readings that `frames` (n,) are mapped from.
 
@@ -75,9 +76,12 @@ class StationKriging:
             Positions.
         way : array (T, 2), optional
             Way of the wind in each step, in km; zero where unknown.
+        since : array (T,) of int, optional
+            First step that is read for each step; without it all are.
         """
         rows = frames[:, None] - np.array(self.lags)[None, :]  # (n, L)
-        found = np.where((rows >= 0)[..., None], anomalies[np.maximum(rows, 0)], np.nan)
+        first = 0 if since is None else since[np.maximum(frames, 0)][:, None]
+        found = np.where((rows >= first)[..., None], anomalies[np.maximum(rows, 0)], np.nan)
         found = found.reshape(len(frames), -1)  # (n, L S)
         seen = np.isfinite(found)
         places = torch.as_tensor(km).repeat(len(self.lags), 1)[None]  # (1, L S, 2)
@@ -100,6 +104,7 @@ class StationKriging:
         sites: Array,
         way: Array | None = None,
         progress: Progress = silent,
+        since: NDArray[np.int64] | None = None,
     ) -> tuple[Array, Array]:
         """Return mean and spread (n, Q) of the anomalies that a station at `sites` would read.
 
@@ -109,7 +114,7 @@ class StationKriging:
         parts = np.array_split(frames, max(1, -(-len(frames) // rows)))
         found, done = [], 0
         for part in parts:
-            found.append(self._predicted(self.window(anomalies, km, part, way), sites))
+            found.append(self._predicted(self.window(anomalies, km, part, way, since), sites))
             done += len(part)
             progress(done, len(frames), "kriging")
         mean, spread = (torch.cat(arrays).numpy() for arrays in zip(*found, strict=True))
@@ -128,6 +133,7 @@ class StationKriging:
         frames: NDArray[np.int64],
         way: Array | None,
         progress: Progress = silent,
+        since: NDArray[np.int64] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return what `leave_one_out` says of `frames` (n,), a part of them at a time.
 
@@ -135,7 +141,7 @@ class StationKriging:
         """
         found, done = [], 0
         for part in self.parts(frames, len(km)):
-            found.append(self.leave_one_out(self.window(anomalies, km, part, way)))
+            found.append(self.leave_one_out(self.window(anomalies, km, part, way, since)))
             done += len(part)
             progress(done, len(frames), "kriging")
         mean, spread = (torch.cat(arrays) for arrays in zip(*found, strict=True))

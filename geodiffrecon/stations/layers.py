@@ -136,7 +136,10 @@ class StationLayers:
     ) -> SiteForecast:
         """Return the forecast of `sites` (Q, 2) in km at `frames`, with `draws` where asked for."""
         past = np.arange(max(0, int(frames[0]) - self.history), int(frames[-1]) + 1)
-        readings, outside = self.usual.adapted(readings, past, self.around)
+        readings, outside = self.usual.adapted(
+            readings, past, self.around,
+            sized=self.local == LocalSpread() and not self.members,
+        )  # fmt: skip
         self._say_outside(times, np.intersect1d(past[outside], frames), log)
         lately = self.lately(readings, frames, progress) if self.recent.steps else None
         tiles = np.array_split(np.arange(len(sites)), max(1, -(-len(sites) // TILE)))

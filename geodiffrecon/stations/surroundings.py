@@ -151,8 +151,9 @@ class Surroundings:
             first, second = _halves(progress, len(past), len(part))
             own = self.own_residuals(readings, past, first)  # (m + MEMORY, S)
             mean, spread = self.kriging.predict(
-                readings.anomalies, readings.km, part, sites, readings.sky.way, second
-            )
+                readings.anomalies, readings.km, part, sites, readings.sky.way, second,
+                readings.since,
+            )  # fmt: skip
             gathered = own[:, near]
             cases = self._described(
                 readings, part, sites, near, gathered,
@@ -189,7 +190,7 @@ class Surroundings:
         first, second = _halves(progress, len(past), len(part))
         gathered = self._residuals(readings, past, near, first)
         mean, spread = self.kriging.left_out(
-            readings.anomalies, readings.km, part, readings.sky.way, second
+            readings.anomalies, readings.km, part, readings.sky.way, second, readings.since
         )
         return gathered, mean, spread
 

@@ -18,6 +18,8 @@ class OutputError(Exception):
 
 def check_writable(path):
     """Raise OutputError if nothing can be written at `path`; try it, for rights are not enough."""
+    if path.replace("\\", "/").startswith("/vsi"):
+        raise OutputError(f"{path} is a place of GDAL, not of the disk; give the name of a file.")
     if os.path.isdir(path):
         raise OutputError(f"{path} is a folder; give the name of a file.")
     folder = os.path.dirname(os.path.abspath(path))

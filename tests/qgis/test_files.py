@@ -49,6 +49,12 @@ def test_a_folder_that_takes_no_file_is_said_before_the_work(tmp_path):
     outputs.check_writable(str(tmp_path / "not" / "yet" / "map.tif"))
 
 
+@pytest.mark.parametrize("path", ["/vsimem/mean.tif", "/vsizip/a.zip/mean.tif"])
+def test_a_place_in_the_memory_of_gdal_is_refused(path):
+    with pytest.raises(outputs.OutputError, match="is a place of GDAL, not of the disk"):
+        outputs.check_writable(path)
+
+
 def test_a_folder_or_a_picture_in_place_of_a_raster_is_said(tmp_path):
     with pytest.raises(outputs.OutputError, match="is a folder; give the name of a file"):
         outputs.check_writable(str(tmp_path))

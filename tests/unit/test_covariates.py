@@ -98,3 +98,22 @@ def test_real_weather_opens(data_dir):
     assert "wind_u" in weather.names
     assert weather.notes == ()
     assert np.isfinite(weather.align(at("2014-08-01T00:30"))).all()
+
+
+def test_categories_per_cell_are_one_map_for_each_class(tmp_path):
+    flags = {"flag_values": np.array([1, 2, 5], "i1"), "flag_meanings": "water forest crop"}
+    codes = np.array([[1, 2], [5, 5]], "i1")
+    axes = {"lat": ("lat", [40.5, 39.5], {"units": "degrees_north"}),
+            "lon": ("lon", [116.5, 117.5], {"units": "degrees_east"})}  # fmt: skip
+    cover = xr.Dataset({"cover": (("lat", "lon"), codes, flags)}, axes)
+    cover.to_netcdf(tmp_path / "cover.nc")
+    found = open_covariates(tmp_path / "cover.nc")
+    assert found.names == ("cover_water", "cover_forest", "cover_crop")
+    assert found.per_cell["cover_crop"].values.tolist() == [[0, 0], [1, 1]]
+    assert "categories" in found.notes[0]
+    series = xr.Dataset(
+        {"code": ("time", codes[0], flags)}, {"time": pd.date_range("2024", periods=2)}
+    )
+    series.to_netcdf(tmp_path / "series.nc")
+    with pytest.raises(UnreadableFile, match="cannot be averaged"):
+        open_covariates(tmp_path / "series.nc")

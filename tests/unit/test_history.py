@@ -224,7 +224,7 @@ def test_rasters_without_times_need_them(tmp_path):
         open_history(path, factor=2)
     cube = open_history(path, factor=2, times=["2024-01-01", "2024-01-02"])
     assert cube.attrs["freq"] == "1D"
-    with pytest.raises(InvalidTime, match="has 2 maps but 1 times"):
+    with pytest.raises(InvalidTime, match="has 2 maps but was given 1 time"):
         open_history(path, factor=2, times=["2024-01-01"])
 
 

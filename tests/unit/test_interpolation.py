@@ -490,3 +490,39 @@ def test_undeclared_codes_of_a_raster_are_holes(tmp_path):
     maps = gdr.interpolate(path, value="v", log=said.append)
     assert float(maps["v"].min()) > 20
     assert any("-999, which nothing declares" in line for line in said)
+
+
+def classes(path, codes):
+    with rasterio.open(
+        path, "w", driver="GTiff", height=40, width=40, count=1, dtype="uint8", crs=UTM,
+        transform=from_origin(3.9e5, 4.03e6, 1000, 1000), nodata=0,
+    ) as target:  # fmt: skip
+        target.write(codes.astype("uint8"), 1)
+        target.write_colormap(1, {1: (0, 0, 255), 2: (0, 255, 0), 3: (255, 0, 0)})
+    return path
+
+
+def test_a_field_follows_the_shares_of_classes_not_their_numbers(tmp_path):
+    x, y = scattered(150)
+    codes = np.tile([[3, 3, 1, 1, 2, 2]], (40, 7))[:, :40]
+    path = classes(tmp_path / "cover.tif", codes)
+    here = codes[0, np.floor((x - 3.9e5) / 1000).astype(int)]
+    said = []
+    made = gdr.interpolate(
+        frame(x, y, np.choose(here - 1, [10.0, 50.0, 30.0])), "zinc", covariates=path,
+        log=said.append, resolution=1000,
+    )  # fmt: skip
+    assert any("cover.tif holds categories" in line for line in said)
+    assert float(made["zinc"].std()) > 8
+    with pytest.raises(gdr.GeoDiffReconError, match="cannot be averaged"):
+        gdr.interpolate(path, "v")
+
+
+def test_a_covariate_of_several_bands_is_refused(tmp_path):
+    with rasterio.open(
+        tmp_path / "a.tif", "w", driver="GTiff", height=5, width=5, count=2, dtype="float32",
+        crs=UTM, transform=from_origin(4e5, 4.02e6, 4000, 4000),
+    ) as target:  # fmt: skip
+        target.write(np.ones((2, 5, 5), "f4"))
+    with pytest.raises(gdr.GeoDiffReconError, match="holds 2 maps, but --covariates takes one"):
+        gdr.interpolate(survey(), "zinc", covariates=tmp_path / "a.tif")

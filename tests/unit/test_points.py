@@ -252,3 +252,17 @@ def test_curves_and_damaged_geometries(tmp_path, shape, said):
     rows.to_parquet(tmp_path / "a.parquet")
     with pytest.raises((InvalidParameter, UnreadableFile), match=said):
         read_points(tmp_path / "a.parquet", value="v", crs="EPSG:4326")
+
+
+def test_a_header_that_is_not_in_utf8_is_said_and_not_missed(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes("Station;Länge;Breite;time;v\nA;6.9;50.9;2024-03-01;1\n".encode("latin-1"))
+    with pytest.raises(UnreadableFile, match="not in UTF-8"):
+        read_points(path, value="v", time="time")
+
+
+def test_columns_of_places_in_spanish_and_italian_are_found(tmp_path):
+    for names in ("latitud,longitud", "latitudine,longitudine"):
+        (tmp_path / "a.csv").write_text(f"{names},time,v\n40.1,-3.7,2024-03-01T00:00Z,1\n")
+        table = read_points(tmp_path / "a.csv", value="v", time="time")
+        assert (table.x[0], table.y[0]) == (-3.7, 40.1)

@@ -75,3 +75,11 @@ def test_a_fill_hides_no_smaller_one_though_text_has_rounded_it():
 def test_columns_of_molecules_are_no_fills():
     values = np.array([1e15, 2.5e15, 4.0e15, 8.0e15])
     assert blank_codes(values, "no2") == []
+
+
+def test_codes_of_packed_numbers_are_told_among_the_stored_ones():
+    values = (np.linspace(300, 350, 50) * 0.1).astype("f4")
+    values[[4, 9]] = 6553.5
+    notes = blank_codes(values, "v", packing=(0.1, 0.0))
+    assert np.flatnonzero(np.isnan(values)).tolist() == [4, 9]
+    assert notes[0].startswith("2 cells of 'v' are 65535 as stored")
