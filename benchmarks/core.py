@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from geodiffrecon.core.cases import believed
+from geodiffrecon.core.cases import Scene, believed
 from geodiffrecon.core.moving import COUNTED, Moved, Nodes, mover
 from geodiffrecon.core.patterns import pattern
 from geodiffrecon.field.choice import choose
@@ -192,7 +192,7 @@ def rival(name: str, field: Field, known: Array) -> Field:
 def one(truth: Array, seen: NDArray[np.int64], rng: np.random.Generator) -> dict[str, Any]:
     """Return the scores of all methods on a case."""
     known = truth.ravel()[seen]
-    field, lattice = believed(known, seen, truth.shape)
+    field, lattice = believed(Scene(truth, known, seen))
     hidden = np.isfinite(truth).ravel()
     hidden[seen] = False
     right = truth.ravel()[hidden]

@@ -6,7 +6,7 @@ cells as they are for a user's readings.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from ..field.covariance import Sites
 from ..field.field import Field
 from ..field.predictive import parts_of_draws, shaped
 from .bridge import CURVE
-from .context import Lattice, context_of
+from .context import COVARIATES, Lattice, context_of
 from .fields import simulate
 from .patterns import draw_count, pattern
 
@@ -35,6 +35,8 @@ KNOTS = 161
 LEAK = 0.05  # slope of the curve below the floor, of its slope in the middle: gradients pass there
 WILD = 40.0  # working units beyond which a case teaches nothing
 DRAWS = 6
+DATED, EXPLAINED = 0.2, 0.3  # shares of the cases with several dates, and with covariates
+MOST_DATES, MOST_READINGS = 6, 160
 LARGE = 48  # side of every fifth shard; the others have 32
 
 
@@ -53,33 +55,94 @@ class Case:
     family: str
 
 
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A map, and what is known of it.
+
+    Parameters
+    ----------
+    truth : array (rows, cols)
+        Of the date that is mapped.
+    known : array (n,)
+        Readings of all dates.
+    cells : array (n,)
+        Flat index of their cells.
+    when : array (n,), optional
+        Their dates in days.
+    date : float
+        The one that is mapped.
+    covariates : array (c, rows, cols)
+        Known everywhere.
+    """
+
+    truth: Array
+    known: Array
+    cells: NDArray[np.int64]
+    when: Array | None = None
+    date: float = 0.0
+    covariates: Array | None = None
+
+    @property
+    def own(self) -> NDArray[np.int64]:
+        """Which readings are of the date that is mapped."""
+        if self.when is None:
+            return np.arange(len(self.known))
+        return np.flatnonzero(self.when == self.date)
+
+
 def simulated_case(rng: np.random.Generator, size: int = 32) -> Case:
-    """Return a case of a random family, pattern and number of seen cells."""
+    """Return a case of a random family, pattern, number of seen cells, dates and covariates."""
     while True:
-        made = simulate(rng, size)
-        values = made.values[0]
-        seen = pattern(rng, values, draw_count(rng, values.size))
-        found = case_of(values, seen, rng, family=made.family)
+        dated = size <= 32 and rng.random() < DATED
+        made = simulate(rng, size, dates=int(rng.integers(2, MOST_DATES + 1)) if dated else 1)
+        found = case_of(scene_of(made.values, rng), rng, family=made.family)
         if found is not None:
             return found
 
 
-def case_of(
-    values: Array, seen: NDArray[np.int64], rng: np.random.Generator, *, family: str = ""
-) -> Case | None:
-    """Return the case of a whole map (rows, cols) of which the cells `seen` are known.
+def scene_of(values: Array, rng: np.random.Generator) -> Scene:
+    """Return what is seen of maps (dates, rows, cols): at the same places each date, or at new."""
+    dates, size = len(values), values[0].size
+    count = draw_count(rng, size)
+    if dates > 1:
+        count = min(count, max(MOST_READINGS // dates, 3))
+    same = rng.random() < 0.6
+    first = pattern(rng, values[0], count)
+    seen = [first if same or k == 0 else pattern(rng, values[k], count) for k in range(dates)]
+    date = int(rng.integers(dates))
+    known = np.concatenate([v.ravel()[s] for v, s in zip(values, seen, strict=True)])
+    when = np.repeat(np.arange(dates, dtype=np.float64), count) if dates > 1 else None
+    covariates = None
+    if rng.random() < EXPLAINED:
+        number = int(rng.integers(1, COVARIATES + 1))
+        covariates = np.stack([_covariate(values.mean(axis=0), rng) for _ in range(number)])
+    return Scene(values[date], known, np.concatenate(seen), when, float(date), covariates)
 
-    None where they are all equal, or where the truth is beyond all that the belief can say.
+
+def _covariate(values: Array, rng: np.random.Generator) -> Array:
+    """Return a map that explains a part of `values` (rows, cols), be it nothing."""
+    other = simulate(rng, len(values)).values[0]
+    share = rng.uniform(0, 0.9)
+    shown = np.tanh(rng.uniform(0.1, 1.5) * (values - values.mean()) / values.std())
+    return np.asarray(
+        share * shown / shown.std() + (1 - share) * (other - other.mean()) / other.std()
+    )
+
+
+def case_of(scene: Scene, rng: np.random.Generator, *, family: str = "") -> Case | None:
+    """Return the case of a scene.
+
+    None where its readings are all equal, or where the truth is beyond all that the belief can say.
     """
-    known = values.ravel()[seen]
-    if np.ptp(known) <= 1e-9 * max(abs(float(known.max())), 1e-300):
+    known, values = scene.known, scene.truth
+    if np.ptp(known) <= 1e-9 * max(abs(float(known.max())), 1e-300) or values.std() == 0:
         return None
-    field, lattice = believed(known, seen, values.shape)
+    field, lattice = believed(scene)
     context = context_of(field, lattice)
     transform = field.choice.transform
     truth = transform.forward(values.ravel())
     drawn = draws_of(field, lattice, rng, DRAWS)
-    drawn[:, seen] = truth[seen]
+    drawn[:, lattice.seen] = truth[lattice.seen]
     if max(np.abs(truth).max(), np.abs(drawn).max()) > WILD or not np.isfinite(drawn).all():
         return None
     unit = float(values.std())
@@ -91,26 +154,37 @@ def case_of(
     )  # fmt: skip
 
 
-def believed(
-    known: Array, seen: NDArray[np.int64], shape: tuple[int, int]
-) -> tuple[Field, Lattice]:
-    """Return what readings in the middle of cells of 1 km say of a lattice."""
+def believed(scene: Scene) -> tuple[Field, Lattice]:
+    """Return what readings in the middle of cells of 1 km say of the lattice of a date."""
+    shape = scene.truth.shape
     row, col = np.divmod(np.arange(shape[0] * shape[1]), shape[1])
     xy = np.column_stack([col, row]).astype(np.float64)
-    spread = xy[seen].std(axis=0)
-    features = (xy - xy[seen].mean(axis=0)) / np.where(spread > 0, spread, 1.0)
-    sites = Sites(xy, features)
-    raw = Raw(sites[seen], known, np.ones(len(known)))
-    every = np.arange(len(known))
+    columns = xy
+    if scene.covariates is not None:
+        columns = np.hstack([xy, scene.covariates.reshape(len(scene.covariates), -1).T])
+    at = columns[scene.cells]
+    spread = at.std(axis=0)
+    features = (columns - at.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    places, day = Sites(xy, features), None
+    if scene.when is not None:
+        day = np.full(len(xy), scene.date)
+    sites = Sites(xy[scene.cells], features[scene.cells], scene.when)
+    every = np.arange(len(scene.known))
+    raw = Raw(sites, scene.known, np.ones(len(every)))
     field = Field(raw, choose(raw, kind="auto"), every)
-    return field, Lattice(shape, sites, 1.0, seen, every)
+    lattice = Lattice(shape, replace(places, days=day), 1.0, scene.cells[scene.own], scene.own)
+    return field, lattice
 
 
 def draws_of(field: Field, lattice: Lattice, rng: np.random.Generator, count: int) -> Array:
     """Return joint draws (count, cells) in working units whose margins are calibrated.
 
-    The law of `Field.draws`, by transforms of the lattice instead of a dense factor.
+    The law of `Field.draws`; of one date by transforms of the lattice instead of a dense factor.
     """
+    told = field.predict(lattice.sites)
+    if lattice.sites.days is not None:
+        white = rng.standard_normal((count, len(lattice.sites)))
+        return np.asarray(told.location + told.scale * field.errors(lattice.sites, white, told))
     work = np.empty((count, len(lattice.sites)))
     rows_of = parts_of_draws([weight for weight, _ in field.parts], count)
     for (_, factor), rows in zip(field.parts, rows_of, strict=True):
@@ -119,7 +193,6 @@ def draws_of(field: Field, lattice: Lattice, rng: np.random.Generator, count: in
                 factor.known, rng, lattice.shape, (1.0, 1.0), lattice.sites.features, len(rows)
             )
             work[rows] = factor.conditioned(lattice.sites, 0, free, free[:, lattice.seen])
-    told = field.predict(lattice.sites)
     return np.asarray(told.location + told.scale * shaped(work, told))
 
 

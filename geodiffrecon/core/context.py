@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MAPS = (
     "value", "seen", "mean", "spread", "log spread", "distance", "nearest", "left-out score",
     "left-out error", "above the bound", "disagreement", "roughness", "zeros", "misfit",
-    "highest", "lowest", "error around",
+    "highest", "lowest", "error around", "covariate 1", "covariate 2", "covariate 3",
 )  # fmt: skip
 # Maps and numbers that change their sign with the field's; "highest" and "lowest" change places.
 ODD_MAPS = ("value", "mean", "nearest", "left-out score", "left-out error", "error around")
@@ -33,9 +33,10 @@ NUMBERS = (
     "log count", "log range", "nugget", "smoothness", "log sill", "skewness", "kurtosis",
     "log misfit", "misfit kurtosis", "log error", "root", "logarithm", "scores", "bound", "zeros",
     "unlike", "anisotropy", "doubt", "spread with value", "misfit skewness", "width", "tail",
-    "direction cos", "direction sin",
+    "direction cos", "direction sin", "other dates", "memory",
 )  # fmt: skip
 ODD_NUMBERS = ("skewness", "spread with value", "misfit skewness")
+COVARIATES = 3  # the first ones; 0 where there are fewer
 NEIGHBOURS = 6
 FAR = 99.0  # of a bound that is not there
 CLIP = 5.0  # of numbers
@@ -137,7 +138,7 @@ def context_of(field: Field, lattice: Lattice) -> Context:
         np.where(at_seen(np.ones(len(z))) > 0, 0, between) * 2, around.std(axis=1),
         (share * zero[near]).sum(axis=1), np.log((share * score[near] ** 2).sum(axis=1) + 0.05) / 2,
         (around.max(axis=1) - mean) / 2, (around.min(axis=1) - mean) / 2,
-        (share * error[near]).sum(axis=1),
+        (share * error[near]).sum(axis=1), *_covariates(lattice.sites),
     ]  # fmt: skip
     maps = np.clip(np.nan_to_num(np.stack(layers)), -6, 6).astype(np.float32)
     return Context(maps.reshape(-1, *lattice.shape), numbers, location, scale)
@@ -193,8 +194,36 @@ def _numbers(
         choice.shape.width - 1,
         choice.shape.tail * 5,
         *direction,
+        *_of_dates(field, lattice),
     ]
     return np.clip(np.nan_to_num(numbers), -CLIP, CLIP).astype(np.float32)
+
+
+def _covariates(sites: Sites) -> Array:
+    """Return the first covariates (COVARIATES, cells) of the trend; 0 for those there are not."""
+    found = np.zeros((COVARIATES, len(sites)))
+    given = sites.features[:, sites.xy.shape[1] :][:, :COVARIATES].T  # after the coordinates
+    found[: len(given)] = given
+    return found
+
+
+def _of_dates(field: Field, lattice: Lattice) -> tuple[float, float]:
+    """Return how many readings other dates have, and how alike the nearest date is; 0 for none."""
+    days, here = field.raw.sites.days, lattice.sites.days
+    if days is None or here is None or len(days) == len(lattice.rows):
+        return 0.0, 0.0
+    gap = np.abs(days - here[0])
+    nearest = float(gap[gap > 0].min())
+    alike = [
+        weight
+        * (
+            known.memory.lasting
+            + (1 - known.memory.lasting) * math.exp(-nearest / known.memory.days)
+        )
+        for weight, known in ((w, factor.known) for w, factor in field.parts)
+        if known.memory is not None
+    ]
+    return math.log(len(days) / len(lattice.rows)) / 2, float(sum(alike))
 
 
 def _direction(lattice: Lattice, z: Array) -> tuple[float, float]:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from .bridge import Lessons, fair_crps, from_work, moved, score_loss, standard, velocity_loss
 from .cases import write_shards
-from .context import MAPS, NUMBERS, ODD_MAPS, ODD_NUMBERS
+from .context import COVARIATES, MAPS, NUMBERS, ODD_MAPS, ODD_NUMBERS
 from .network import CoreNetwork
 from .weights import Card, save_core
 
@@ -104,6 +104,8 @@ def turned(lessons: Lessons) -> Lessons:
         numbers[:, NUMBERS.index(name)] *= sign
     for name in ODD_MAPS:
         maps[:, MAPS.index(name)] *= sign[:, None, None]
+    first = MAPS.index("covariate 1")
+    maps[:, first : first + COVARIATES] *= 2 * torch.randint(2, (len(maps), COVARIATES, 1, 1)) - 1
     high, low = MAPS.index("highest"), MAPS.index("lowest")
     down = (sign < 0)[:, None, None]
     maps[:, high], maps[:, low] = (
