@@ -10,6 +10,7 @@ import argparse
 import copy
 import json
 import math
+import sys
 import time
 from dataclasses import fields
 from pathlib import Path
@@ -204,7 +205,7 @@ def teach(folder: Path, minutes: float, seed: int = 0) -> None:
                 "held": round(float(ratio.log().mean().exp()), 4),
                 "worse_by_5": round(float((ratio > 1.05).float().mean()), 3),
             }  # fmt: skip
-            print(json.dumps(line), flush=True)
+            say(json.dumps(line))
             torch.save(
                 {
                     "network": network.state_dict(), "kept": kept.state_dict(),
@@ -228,6 +229,12 @@ def card_of(shelf: Shelf, held: Shelf, ratio: Tensor, minutes: float) -> Card:
     )  # fmt: skip
 
 
+def say(line: str) -> None:
+    """Write a line of progress."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 def main() -> None:
     """Simulate, or train, or both beside each other."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -240,11 +247,11 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     for path in write_shards(asked.folder / "validation", SEED, HELD_BACK, asked.validation, CASES):
-        print(path.name, flush=True)
+        say(path.name)
     if asked.simulate is not None:
         shards = asked.folder / "shards"
         for path in write_shards(shards, SEED, asked.first, asked.simulate, CASES):
-            print(path.name, round(time.process_time()), flush=True)
+            say(f"{path.name} after {time.process_time():.0f} s")
     else:
         teach(asked.folder, asked.minutes, asked.seed)
 

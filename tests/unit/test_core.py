@@ -92,11 +92,29 @@ def test_draws_on_a_lattice_have_the_law_of_the_field() -> None:
     told = field.predict(on.sites)
     drawn = draws_of(field, on, rng, 3000)
     free = np.setdiff1d(np.arange(144), seen)
-    raw = told.transform.inverse(drawn)
-    width = told.quantile(0.84) - told.quantile(0.16)
+    dense = field.errors(on.sites, rng.standard_normal((3000, 144)), told)
+    right, width = told.location + told.scale * dense, told.scale * told.shape.width
     for level in (0.1, 0.5, 0.9):
-        gap = np.abs(np.quantile(raw, level, axis=0) - told.quantile(level)) / width
-        assert gap[free].max() < 0.1
+        gap = np.quantile(drawn, level, axis=0) - np.quantile(right, level, axis=0)
+        assert np.abs(gap / width)[free].max() < 0.12
+
+
+def test_scenes_have_dates_and_covariates_and_only_their_own_date_is_mapped() -> None:
+    rng = np.random.default_rng(1)
+    values = simulate(rng, 12, dates=3, family="gaussian").values
+    scenes = [scene_of(values, rng) for _ in range(12)]
+    assert any(scene.covariates is not None for scene in scenes)
+    for scene in scenes:
+        assert scene.when is not None
+        np.testing.assert_array_equal(scene.truth, values[int(scene.date)])
+        own = scene.truth.ravel()[scene.cells[scene.own]]
+        np.testing.assert_array_equal(scene.known[scene.own], own)
+    scene = next(s for s in scenes if s.covariates is not None and len(s.known) < 60)
+    made = case_of(scene, rng)
+    assert made is not None
+    assert made.numbers[NUMBERS.index("other dates")] > 0
+    assert made.maps[MAPS.index("covariate 1")].std() > 0
+    assert made.maps[MAPS.index("seen")].sum() == len(scene.own)
 
 
 def test_conditioned_draws_keep_readings_without_noise() -> None:

@@ -224,7 +224,7 @@ def test_three_points_give_wide_intervals():
     maps = gdr.interpolate(frame(x, y, [1.0, 2.0, 4.0]), value="zinc", log=said.append)
     assert np.isfinite(maps["zinc"]).all()
     assert (maps["zinc_q95"] - maps["zinc_q05"]).mean() > 3
-    assert "say little" in said[-1]
+    assert any("say little" in line for line in said)
 
 
 def test_points_on_one_line_are_mapped():
