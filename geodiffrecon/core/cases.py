@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..field.choice import Raw, choose
-from ..field.circulant import free_draws
+from ..field.circulant import free_draws, is_short
 from ..field.covariance import Sites
-from ..field.field import Field
+from ..field.field import Field, root_of
 from ..field.predictive import parts_of_draws, shaped
 from .bridge import CURVE
 from .context import COVARIATES, Lattice, context_of
@@ -35,9 +35,9 @@ KNOTS = 161
 LEAK = 0.05  # slope of the curve below the floor, of its slope in the middle: gradients pass there
 WILD = 40.0  # working units beyond which a case teaches nothing
 DRAWS = 6
-DATED, EXPLAINED = 0.2, 0.3  # shares of the cases with several dates, and with covariates
-MOST_DATES, MOST_READINGS = 6, 160
-LARGE = 48  # side of every fifth shard; the others have 32
+DATED, EXPLAINED = 0.15, 0.3  # shares of the cases with several dates, and with covariates
+MOST_DATES, MOST_READINGS = 6, 120
+LARGE = 48  # side of every eighth shard; the others have 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +179,8 @@ def believed(scene: Scene) -> tuple[Field, Lattice]:
 def draws_of(field: Field, lattice: Lattice, rng: np.random.Generator, count: int) -> Array:
     """Return joint draws (count, cells) in working units whose margins are calibrated.
 
-    The law of `Field.draws`; of one date by transforms of the lattice instead of a dense factor.
+    The law of `Field.draws`; of one date and a short range by transforms of the
+    lattice instead of a dense factor.
     """
     told = field.predict(lattice.sites)
     if lattice.sites.days is not None:
@@ -188,11 +189,17 @@ def draws_of(field: Field, lattice: Lattice, rng: np.random.Generator, count: in
     work = np.empty((count, len(lattice.sites)))
     rows_of = parts_of_draws([weight for weight, _ in field.parts], count)
     for (_, factor), rows in zip(field.parts, rows_of, strict=True):
-        if len(rows):
+        if not len(rows):
+            continue
+        if is_short(factor.known, lattice.shape, (1.0, 1.0)):
             free = free_draws(
                 factor.known, rng, lattice.shape, (1.0, 1.0), lattice.sites.features, len(rows)
             )
             work[rows] = factor.conditioned(lattice.sites, 0, free, free[:, lattice.seen])
+        else:
+            mean, covariance = factor.joint(lattice.sites, 0)
+            white = rng.standard_normal((len(rows), len(mean)))
+            work[rows] = mean + white @ root_of(covariance).T
     return np.asarray(told.location + told.scale * shaped(work, told))
 
 
@@ -226,7 +233,7 @@ def write_shards(folder: Path, seed: int, first: int, count: int, cases: int) ->
         path = folder / f"{k:05d}.npz"
         if not path.exists():
             rng = np.random.default_rng([seed, k])
-            size = LARGE if k % 5 == 4 else 32
+            size = LARGE if k % 8 == 7 else 32
             number = cases * 32**2 // size**2
             made = [simulated_case(rng, size) for _ in range(number)]
             part = path.with_suffix(".part.npz")

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 TORUS = 2  # times the size of the lattice, at least
-REACH = 2.5  # ranges that the torus leaves between a place and its image
+REACH = 5.0  # ranges that the torus leaves between a place and its image
+LONGEST = 1.2  # sides of the lattice: fields of a longer range would need too large a torus
 
 
 def free_draws(
@@ -50,8 +51,9 @@ def free_draws(
 
     Notes
     -----
-    Where the range is longer than the torus, its spectrum has small negative parts; they are set
-    to zero and the rest is scaled to the right variance.
+    What is left of the correlation at half the torus makes negative parts of its spectrum, which
+    are set to zero. A field that is smooth and well known feels them where they are a thousandth
+    of its variance, so ranges must be short: see `is_short`.
     """
     spectrum = _spectrum(known, shape, step)
     pairs = -(-count // 2)
@@ -67,11 +69,20 @@ def free_draws(
     return np.asarray(drawn)
 
 
+def is_short(known: Covariance, shape: tuple[int, int], step: tuple[float, float]) -> bool:
+    """Tell whether a torus about the lattice is exact enough for a covariance."""
+    side = min(n * abs(d) for n, d in zip(shape, step, strict=True))
+    return bool(_longest(known) <= LONGEST * side)
+
+
+def _longest(known: Covariance) -> float:
+    return float(known.range_km * np.sqrt(known.ratio))
+
+
 def _spectrum(known: Covariance, shape: tuple[int, int], step: tuple[float, float]) -> Array:
     """Return eigenvalues (rows', cols') of the covariance on the torus, over its size."""
-    longest = known.range_km * np.sqrt(known.ratio)
     size = [
-        _even(max(TORUS * n, n + REACH * min(longest / abs(d), 2 * n)))
+        _even(max(TORUS * n, n + REACH * min(_longest(known) / abs(d), 2 * n)))
         for n, d in zip(shape, step, strict=True)
     ]
     lag_y, lag_x = (np.fft.fftfreq(n, 1 / n) * d for n, d in zip(size, step, strict=True))

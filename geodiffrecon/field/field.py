@@ -93,10 +93,27 @@ class Field:
                 continue
             if len(sites) <= EXACT_DRAWS:
                 mean, covariance = factor.joint(sites, 0)
-                jitter = 1e-9 * float(np.diagonal(covariance).max())
-                root = np.linalg.cholesky(covariance + jitter * np.eye(len(sites)))
-                work[rows] = mean + normals[rows] @ root.T
+                work[rows] = mean + normals[rows] @ root_of(covariance).T
             else:
                 near = Neighbourhood.of_factor(factor)
                 work[rows] = near.draws(sites, normals[rows])
         return shaped(work, told)
+
+
+def root_of(covariance: Array) -> Array:
+    """Return the lower root (m, m) of a covariance that rounding may have left a little negative.
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If it is no covariance even when a millionth of its largest variance is added.
+    """
+    largest = float(np.diagonal(covariance).max())
+    for share in (1e-9, 1e-8, 1e-7):
+        try:
+            return np.asarray(
+                np.linalg.cholesky(covariance + share * largest * np.eye(len(covariance)))
+            )
+        except np.linalg.LinAlgError:
+            continue
+    return np.asarray(np.linalg.cholesky(covariance + 1e-6 * largest * np.eye(len(covariance))))

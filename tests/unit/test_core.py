@@ -27,6 +27,7 @@ from geodiffrecon.core.cases import (
     curve_of,
     draws_of,
     packed,
+    scene_of,
     simulated_case,
 )
 from geodiffrecon.core.context import MAPS, NUMBERS, context_of
