@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
 FEW = 12  # readings that say little
-STREAM = 90  # of the noise
+STREAM, OWN_STREAM = 90, 93  # of the noise of places, and of readings
 DAY = np.timedelta64(1, "D")
 
 
@@ -147,10 +147,11 @@ class Interpolation:
 
     def draws(self, date: int, count: int, told: Predictive | None = None) -> Array:
         """Return joint draws (count, m) of the mapped cells, in raw units."""
-        noise = NoiseField(self.seed, self.grid.shape, STREAM)
-        white = np.stack([noise(k, int(self.days[date]))[self.inside] for k in range(count)])
-        sites = self.dated_sites(self.sites, date)
-        drawn = self.field(date).draws(sites, white.astype(np.float64), told)
+        noise, day = NoiseField(self.seed, self.grid.shape, STREAM), int(self.days[date])
+        field, sites = self.field(date), self.dated_sites(self.sites, date)
+        own = NoiseField(self.seed, (field.own,), OWN_STREAM)
+        white = [np.append(own(k, day), noise(k, day)[self.inside]) for k in range(count)]
+        drawn = field.draws(sites, np.stack(white).astype(np.float64), told)
         known, seen = self.seen(date)
         drawn[:, seen] = known[seen]
         return drawn
