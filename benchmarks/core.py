@@ -196,7 +196,7 @@ def one(truth: Array, seen: NDArray[np.int64], rng: np.random.Generator) -> dict
     hidden = np.isfinite(truth).ravel()
     hidden[seen] = False
     right = truth.ravel()[hidden]
-    white = rng.standard_normal((COUNTED, truth.size))
+    white = rng.standard_normal((COUNTED, field.own + truth.size))
     found: dict[str, Any] = {}
     started = time.perf_counter()
     told = field.predict(lattice.sites)

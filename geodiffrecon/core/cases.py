@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..field.choice import Raw, choose
-from ..field.circulant import free_draws, is_short
+from ..field.circulant import is_short, lattice_draws
 from ..field.covariance import Sites
 from ..field.field import Field, root_of
 from ..field.predictive import parts_of_draws, shaped
@@ -184,7 +184,7 @@ def draws_of(field: Field, lattice: Lattice, rng: np.random.Generator, count: in
     """
     told = field.predict(lattice.sites)
     if lattice.sites.days is not None:
-        white = rng.standard_normal((count, len(lattice.sites)))
+        white = rng.standard_normal((count, field.own + len(lattice.sites)))
         return np.asarray(told.location + told.scale * field.errors(lattice.sites, white, told))
     work = np.empty((count, len(lattice.sites)))
     rows_of = parts_of_draws([weight for weight, _ in field.parts], count)
@@ -192,7 +192,7 @@ def draws_of(field: Field, lattice: Lattice, rng: np.random.Generator, count: in
         if not len(rows):
             continue
         if is_short(factor.known, lattice.shape, (1.0, 1.0)):
-            free = free_draws(
+            free = lattice_draws(
                 factor.known, rng, lattice.shape, (1.0, 1.0), lattice.sites.features, len(rows)
             )
             work[rows] = factor.conditioned(lattice.sites, 0, free, free[:, lattice.seen])

@@ -24,7 +24,7 @@ REACH = 5.0  # ranges that the torus leaves between a place and its image
 LONGEST = 1.2  # sides of the lattice: fields of a longer range would need too large a torus
 
 
-def free_draws(
+def lattice_draws(
     known: Covariance,
     rng: np.random.Generator,
     shape: tuple[int, int],

@@ -66,7 +66,7 @@ class Memory:
     lasting : float
         Share of the spatial pattern that never changes: the climate.
     site : float
-        Share of the nugget that belongs to the place and stays with it.
+        Share of the nugget that belongs to the place: all its readings have it, of any date.
     level : float
         Variance of the level that all places of a date share, in terms of the field's.
     """
@@ -118,13 +118,24 @@ class Covariance:
         h = cdist(self.stretched(a.xy), self.stretched(b.xy))
         field = (1 - self.nugget) * matern(h, self.nu, self.scale)
         if self.memory is not None and a.days is not None and b.days is not None:
-            lag = np.abs(a.days[:, None] - b.days[None])
-            fade = np.exp(-lag / self.memory.days)
-            field *= self.memory.lasting + (1 - self.memory.lasting) * fade
-            field += self.memory.level * fade
-            if self.memory.site:  # what stays with a place is shared by its dates
-                field += self.nugget * self.memory.site * ((h == 0) & (lag > 0))
+            field = self.faded(field, h, np.abs(a.days[:, None] - b.days[None]))
         return field + self.of_features(a, b)
+
+    def faded(self, field: Array, h: Array, lag: Array) -> Array:
+        """Return what is shared across `lag` days of what would be shared on one date."""
+        if self.memory is None:
+            return field
+        fade = np.exp(-lag / self.memory.days)
+        field = field * (self.memory.lasting + (1 - self.memory.lasting) * fade)
+        field += self.memory.level * fade
+        if self.memory.site:
+            field += self.nugget * self.memory.site * (h == 0)
+        return field
+
+    @property
+    def grain(self) -> float:
+        """Share of the variance that no two readings share, be they of one place."""
+        return self.nugget * (1 - (0.0 if self.memory is None else self.memory.site))
 
     def of_features(self, a: Sites, b: Sites) -> Array | float:
         """Return the covariance that trend and covariates bring."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from .choice import Choice, Raw, mixture
 from .kriging import Factor
-from .neighbours import Neighbourhood
+from .neighbours import free_draws
 from .predictive import Predictive, parts_of_draws, shaped
 
 if TYPE_CHECKING:
@@ -51,6 +51,11 @@ class Field:
             for weight, known, sill in self.choice.parts
         ]
 
+    @property
+    def own(self) -> int:
+        """White numbers of a draw that belong to no place: of the readings and the features."""
+        return len(self.raw.values) + self.raw.sites.features.shape[1]
+
     def at_day(self, day: float) -> Field:
         """Return the field as the readings nearest in time to `day` know it."""
         days = self.raw.sites.days
@@ -76,8 +81,8 @@ class Field:
         ----------
         sites : Sites
             m places.
-        normals : array (K, m)
-            White noise, one field a draw.
+        normals : array (K, own + m)
+            White noise, a row a draw: as many numbers as `own` says, and one for every place.
         told : Predictive, optional
             What `predict` says of `sites`.
         """
@@ -86,17 +91,17 @@ class Field:
 
     def errors(self, sites: Sites, normals: Array, told: Predictive) -> Array:
         """Return joint draws (K, m) as errors in units of the scale of `told`; as `draws`."""
-        work = np.empty(normals.shape)
+        work = np.empty((len(normals), len(sites)))
         rows_of = parts_of_draws([weight for weight, _ in self.parts], len(normals))
         for (_, factor), rows in zip(self.parts, rows_of, strict=True):
             if not len(rows):
                 continue
             if len(sites) <= EXACT_DRAWS:
                 mean, covariance = factor.joint(sites, 0)
-                work[rows] = mean + normals[rows] @ root_of(covariance).T
+                work[rows] = mean + normals[rows, self.own :] @ root_of(covariance).T
             else:
-                near = Neighbourhood.of_factor(factor)
-                work[rows] = near.draws(sites, normals[rows])
+                free, there = free_draws(factor, sites, normals[rows])
+                work[rows] = factor.conditioned(sites, 0, free, there)
         return shaped(work, told)
 
 

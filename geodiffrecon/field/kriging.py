@@ -56,7 +56,7 @@ class Readings:
 def matrix(known: Covariance, readings: Readings, sill: float) -> Array:
     """Return the covariance (n, n) of readings, their nugget and their own errors in it."""
     found = sill * known.between(readings.sites, readings.sites)
-    diagonal = sill * (known.nugget / readings.repeats + JITTER)
+    diagonal = sill * (known.grain / readings.repeats + JITTER)
     found[np.diag_indices_from(found)] += diagonal
     if readings.noise is not None:
         found[np.diag_indices_from(found)] += readings.noise
@@ -173,16 +173,20 @@ class Factor:
         scale = float(np.sqrt((self.sill or 1.0) * self.variances[column]))
         missing = self.values[:, column, None] - scale * there.T  # (n, K)
         one, _, a = self._white
-        _, (white, _), _ = self._part(sites, column)
         gap = solve_triangular(self.lower, missing, lower=True, check_finite=False)
         level = one @ gap / a
-        return np.asarray(scale * free + (level + white.T @ (gap - np.outer(one, level))).T)
+        gap -= np.outer(one, level)
+        found = scale * free
+        for part in _parts(len(sites), len(self.readings)):
+            _, (white, _), _ = self._part(sites[part], column)
+            found[:, part] += (level + white.T @ gap).T
+        return np.asarray(found)
 
     def joint(self, sites: Sites, column: int) -> tuple[Array, Array]:
         """Return mean (m,) and covariance (m, m) of new readings at `sites`."""
         mean, (white, short), _ = self._part(sites, column)
         scale = (self.sill or 1.0) * float(self.variances[column])
-        known = self.known.between(sites, sites) + np.eye(len(sites)) * self.known.nugget
+        known = self.known.between(sites, sites) + np.eye(len(sites)) * self.known.grain
         spare = np.outer(short, short) / self._white[2] - white.T @ white
         return mean, np.asarray(scale * known + spare * float(self.variances[column]))
 

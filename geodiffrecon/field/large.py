@@ -267,6 +267,11 @@ class LargeField:
             checked,
         )
 
+    @property
+    def own(self) -> int:
+        """White numbers of a draw that belong to no place: none."""
+        return 0
+
     def at_day(self, day: float) -> LargeField:
         """Return itself: so many readings of one date need no others."""
         return self

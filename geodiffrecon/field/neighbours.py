@@ -6,7 +6,7 @@ on at once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from scipy.sparse.linalg import splu
 from scipy.spatial import cKDTree
 
 from .covariance import Covariance, Sites, matern
-from .kriging import Factor, Readings
+from .kriging import Factor, Readings, matrix
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     Index = NDArray[np.int64]
 
 MAPPING, DRAWN_FROM = 70, 40  # neighbours
+SHORTEST = 0.1  # share of a field that fades, in the search for what is near
 THINNED = 40  # of so many readings one may speak from further away
 FIRST_BLOCK = 256  # places that are searched together first
 AT_ONCE = 256  # places whose small systems exist at once: what a processor's cache holds
@@ -40,8 +41,8 @@ class Neighbourhood:
         Of the field.
     readings : Readings
         n of them.
-    residual : array (n,)
-        Values less the trend, in working units.
+    residual : array (n,) or (n, K)
+        Values less the trend, in working units; a column for each of K draws.
     sill : float
         Variance.
     level : array (1 + p,)
@@ -54,20 +55,6 @@ class Neighbourhood:
     sill: float
     level: Array
 
-    @classmethod
-    def of_factor(cls, factor: Factor) -> Neighbourhood:
-        """Return the neighbourhood form of an exact system with the same mean."""
-        values, features = factor.values[:, 0], factor.readings.sites.features
-        one, white, a = factor._white
-        level = float(one @ white[:, 0]) / a
-        # What the exact form says of the coefficients: their mean given the readings.
-        inner = np.linalg.solve(factor.lower.T, white[:, 0] - level * one)
-        weights = factor.known.feature_weights(factor.readings.sites) * (factor.sill or 1.0)
-        slopes = weights * (features.T @ inner)
-        residual = values - level - features @ slopes
-        sill = (factor.sill or 1.0) * float(factor.variances[0])
-        return cls(factor.known, factor.readings, residual, sill, np.append(level, slopes))
-
     @cached_property
     def _stretched(self) -> Array:
         return self.known.stretched(self.readings.sites.xy)
@@ -75,7 +62,15 @@ class Neighbourhood:
     @cached_property
     def tree(self) -> cKDTree:
         """Search tree of the readings."""
-        return cKDTree(self._stretched)
+        return cKDTree(self._searched(self.readings.sites))
+
+    def _searched(self, sites: Sites) -> Array:
+        """Return coordinates (m, d) in which sites are near that have much in common."""
+        places, memory = self.known.stretched(sites.xy), self.known.memory
+        if memory is None or sites.days is None:
+            return places
+        km_per_day = self.known.scale * max(1 - memory.lasting, SHORTEST) / memory.days
+        return np.column_stack([places, km_per_day * sites.days])
 
     @cached_property
     def _thinned(self) -> tuple[Index, cKDTree] | None:
@@ -103,7 +98,7 @@ class Neighbourhood:
 
     @cached_property
     def _noise(self) -> Array:
-        own = self.sill * self.known.nugget / self.readings.repeats
+        own = self.sill * self.known.grain / self.readings.repeats
         return own if self.readings.noise is None else own + self.readings.noise
 
     def trend(self, sites: Sites) -> Array:
@@ -114,7 +109,7 @@ class Neighbourhood:
         self, sites: Sites, *, neighbours: int = MAPPING, without: Index | None = None
     ) -> tuple[Array, Array]:
         """Return mean and variance (m,) of new readings; `without` leaves one out at each site."""
-        places = self.known.stretched(sites.xy)
+        places, days = self.known.stretched(sites.xy), None
         count = min(neighbours + (without is not None), len(self.readings))
         mean, variance = np.empty(len(sites)), np.empty(len(sites))
         for low in range(0, len(sites), AT_ONCE):
@@ -122,23 +117,30 @@ class Neighbourhood:
             near = self._near(places[part], count)
             if without is not None:
                 near = _drop(near, without[part])
-            weights, variance[part] = self._weights(places[part], near)
+            weights, variance[part] = self._weights(places[part], near, days)
             mean[part] = np.einsum("bk,bk->b", weights, self.residual[near])
         return mean + self.trend(sites), variance
 
-    def _weights(self, places: Array, near: Index) -> tuple[Array, Array]:
+    def _weights(self, places: Array, near: Index, days: Array | None) -> tuple[Array, Array]:
         """Return kriging weights (b, k) of the readings `near` and the variance (b,) left."""
         around = self._stretched[near]  # (b, k, d)
-        inner = self._shared(lags(around, around))
+        then = self.readings.sites.days
+        when = None if days is None or then is None else then[near]  # (b, k)
+        between = None if when is None else np.abs(when[:, :, None] - when[:, None])
+        inner = self._shared(lags(around, around), between)
         k = near.shape[1]
         inner[:, range(k), range(k)] += self._noise[near] + 1e-9 * self.sill
-        cross = self._shared(lags(around, places[:, None])[..., 0])
+        since = None if when is None or days is None else np.abs(when - days[:, None])
+        cross = self._shared(lags(around, places[:, None])[..., 0], since)
         weights = np.linalg.solve(inner, cross[..., None])[..., 0]
-        variance = self.sill - np.einsum("bk,bk->b", weights, cross)
+        level = 0.0 if self.known.memory is None else self.known.memory.level
+        variance = self.sill * (1 + level) - np.einsum("bk,bk->b", weights, cross)
         return np.asarray(weights), np.maximum(variance, 1e-10 * self.sill)
 
-    def _shared(self, h: Array) -> Array:
-        return self.sill * (1 - self.known.nugget) * matern(h, self.known.nu, self.known.scale)
+    def _shared(self, h: Array, lag: Array | None) -> Array:
+        """Return covariances of places `h` km and, where they have dates, `lag` days apart."""
+        field = (1 - self.known.nugget) * matern(h, self.known.nu, self.known.scale)
+        return self.sill * (field if lag is None else self.known.faded(field, h, lag))
 
     def draws(self, sites: Sites, normals: Array, *, neighbours: int = DRAWN_FROM) -> Array:
         """Return joint draws (K, m) in working units, given the readings.
@@ -148,27 +150,29 @@ class Neighbourhood:
         """
         m = len(sites)
         order = np.random.default_rng(0).permutation(m)
-        places = self.known.stretched(sites.xy)[order]
+        places, searched = (
+            p[order] for p in (self.known.stretched(sites.xy), self._searched(sites))
+        )
+        days = None if sites.days is None else sites.days[order]
         n, k = len(self.readings), min(neighbours, len(self.readings))
-        everything = Neighbourhood(
-            self.known, _with(self.readings, sites[order]),
-            np.append(self.residual, np.zeros(m)), self.sill, self.level,
-        )  # fmt: skip
-        given, spread = np.empty(m), np.empty(m)
+        everything = replace(self, readings=_with(self.readings, sites[order]))
+        everywhere = everything._searched(everything.readings.sites)
+        given, spread = np.zeros((m, *self.residual.shape[1:])), np.empty(m)
         rows, columns, entries = [], [], []
-        before = previous(places, k)
+        before = previous(searched, k)
         for low in range(0, m, AT_ONCE):
             part = slice(low, min(low + AT_ONCE, m))
-            near = self.tree.query(places[part], k)[1].reshape(-1, k)
+            near = self.tree.query(searched[part], k)[1].reshape(-1, k)
             both = _nearest(
-                places[part], everything._stretched, near, np.where(
+                searched[part], everywhere, near, np.where(
                     before[part] >= 0, before[part] + n, -1), k
             )  # fmt: skip
-            weights, variance = everything._weights(places[part], both)
-            new = both >= n
-            given[part] = np.einsum(
-                "bk,bk->b", np.where(new, 0, weights), everything.residual[both]
+            weights, variance = everything._weights(
+                places[part], both, None if days is None else days[part]
             )
+            new = both >= n
+            known = np.where(new, 0.0, weights)
+            given[part] = np.einsum("bk,bk...->b...", known, self.residual[np.where(new, 0, both)])
             spread[part] = np.sqrt(variance)
             row, column = np.nonzero(new)
             rows.append(row + low)
@@ -182,17 +186,47 @@ class Neighbourhood:
             (identity(m, format="csc") - pulls).tocsc(), permc_spec="NATURAL",
             diag_pivot_thresh=0.0, options={"SymmetricMode": False},
         )  # fmt: skip
-        drawn = system.solve(given[:, None] + spread[:, None] * normals[:, order].T)  # (m, K)
+        given = given[:, None] if given.ndim == 1 else given
+        drawn = system.solve(given + spread[:, None] * normals[:, order].T)  # (m, K)
         result = np.empty(normals.shape)
         result[:, order] = drawn.T
         return result + self.trend(sites)
 
 
+def free_draws(factor: Factor, sites: Sites, normals: Array) -> tuple[Array, Array]:
+    """Return draws (K, m) at `sites` and (K, n) at the readings, of unit sill, that know nothing.
+
+    Parameters
+    ----------
+    factor : Factor
+        Covariance and readings.
+    sites : Sites
+        m places.
+    normals : array (K, p + n + m)
+        White noise: of the coefficients of the features, of the readings and of the places.
+    """
+    known, sill, readings = factor.known, factor.sill or 1.0, factor.readings
+    n, p = len(readings), readings.sites.features.shape[1]
+    slopes = normals[:, :p] * np.sqrt(known.feature_weights(readings.sites))  # (K, p)
+    flat = replace(readings.sites, features=np.zeros((n, 0)))
+    noise = None if readings.noise is None else readings.noise / sill
+    bare = Readings(flat, readings.repeats, noise)
+    root = np.linalg.cholesky(matrix(known, bare, 1.0))
+    there = root @ normals[:, p : p + n].T  # (n, K)
+    near = Neighbourhood(known, bare, there, 1.0, np.zeros(1))
+    level = replace(sites, features=np.zeros((len(sites), 0)))
+    free = near.draws(level, normals[:, p + n :])
+    return free + slopes @ sites.features.T, there.T + slopes @ readings.sites.features.T
+
+
 def _with(readings: Readings, sites: Sites) -> Readings:
     """Return readings and places that are drawn, as more readings without a nugget left."""
+    seen = readings.sites
+    dated = seen.days is not None and sites.days is not None
     both = Sites(
-        np.vstack([readings.sites.xy, sites.xy]),
-        np.vstack([readings.sites.features, sites.features]),
+        np.vstack([seen.xy, sites.xy]),
+        np.vstack([seen.features, sites.features]),
+        np.concatenate([seen.days, sites.days]) if dated else None,  # type: ignore[list-item]
     )
     repeats = np.append(readings.repeats, np.ones(len(sites)))
     noise = readings.noise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-STREAM, STEPS_STREAM = 90, 91  # of the noise
+STREAM, STEPS_STREAM, OWN_STREAM = 90, 91, 93  # of the noise of places, steps and readings
 
 
 class Date:
@@ -53,7 +53,7 @@ class Date:
             return None
         sites = self._node_sites
         told = field.predict(sites)
-        error = field.errors(sites, self._white(COUNTED)[:, self._at_nodes], told)
+        error = field.errors(sites, self._white(COUNTED, self._at_nodes), told)
         after = error + told.shape.width * core.change(error / told.shape.width, self._noise)
 
         def cells(values: Array) -> Array:
@@ -65,16 +65,16 @@ class Date:
     def draws(self, count: int) -> Array:
         """Return joint draws (count, m) of the mapped cells, in raw units."""
         made, core, field = self.made, self.core, self.field
-        inside, white = made.inside.ravel(), self._white(count)
+        inside = made.inside.ravel()
         if core is not None and isinstance(field, Field):
             told = field.predict(self._sites)
-            error = field.errors(self._sites, white, told)
+            error = field.errors(self._sites, self._white(count), told)
             width = told.shape.width
             change = core.change(error[:, self._at_nodes] / width, self._noise)
             error += width * self.nodes.spread(change).reshape(error.shape)
             drawn = told.raw(error)[:, inside]
         else:
-            drawn = field.draws(self._sites[inside], white[:, inside])
+            drawn = field.draws(self._sites[inside], self._white(count, inside))
         known, seen = made.seen(self.date)
         drawn[:, seen] = known[seen]
         return drawn
@@ -94,10 +94,14 @@ class Date:
     def _node_sites(self) -> Sites:
         return self._sites[self._at_nodes]
 
-    def _white(self, count: int) -> Array:
+    def _white(self, count: int, where: Any = slice(None)) -> Array:
+        """Return white noise (count, own + m) of the field's readings and of some cells."""
         noise = NoiseField(self.made.seed, self.made.grid.shape, STREAM)
-        fields = [noise(k, self.day).ravel() for k in range(count)]
-        return np.stack(fields).astype(np.float64)
+        own = NoiseField(self.made.seed, (self.field.own,), OWN_STREAM)
+        rows = [
+            np.append(own(k, self.day), noise(k, self.day).ravel()[where]) for k in range(count)
+        ]
+        return np.stack(rows).astype(np.float64)
 
     def _noise(self, draw: int, step: int) -> Array:
         noise = NoiseField(self.made.seed, self.nodes.count, STEPS_STREAM + step)

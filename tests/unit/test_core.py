@@ -38,7 +38,7 @@ from geodiffrecon.core.patterns import pattern
 from geodiffrecon.core.teach import ARRAYS, turned
 from geodiffrecon.core.weights import Card, load_core, save_core
 from geodiffrecon.errors import IncompatibleModel
-from geodiffrecon.field.circulant import free_draws
+from geodiffrecon.field.circulant import lattice_draws
 from geodiffrecon.field.covariance import Covariance, Sites
 
 
@@ -77,9 +77,9 @@ def lattice(size: int) -> Sites:
         Covariance(1.5, 3.0, 0.2, ratio=4.0, angle=0.7, trend=0.5),
     ],
 )
-def test_free_draws_have_the_covariance(known: Covariance) -> None:
+def test_draws_of_a_lattice_have_the_covariance(known: Covariance) -> None:
     cells = lattice(8)
-    drawn = free_draws(known, np.random.default_rng(0), (8, 8), (1.0, 1.0), cells.features, 4000)
+    drawn = lattice_draws(known, np.random.default_rng(0), (8, 8), (1.0, 1.0), cells.features, 4000)
     right = known.between(cells, cells) + known.nugget * np.eye(64)
     found = drawn.T @ drawn / len(drawn)
     assert np.abs(found - right).max() < 0.09 * right.max()
@@ -93,7 +93,7 @@ def test_draws_on_a_lattice_have_the_law_of_the_field() -> None:
     told = field.predict(on.sites)
     drawn = draws_of(field, on, rng, 3000)
     free = np.setdiff1d(np.arange(144), seen)
-    dense = field.errors(on.sites, rng.standard_normal((3000, 144)), told)
+    dense = field.errors(on.sites, rng.standard_normal((3000, field.own + 144)), told)
     right, width = told.location + told.scale * dense, told.scale * told.shape.width
     for level in (0.1, 0.5, 0.9):
         gap = np.quantile(drawn, level, axis=0) - np.quantile(right, level, axis=0)
@@ -125,7 +125,7 @@ def test_conditioned_draws_keep_readings_without_noise() -> None:
     seen = np.array([3, 20, 41])
     values = np.array([1.0, -2.0, 0.5])
     factor = Factor(known, Readings(cells[seen], np.ones(3)), values[:, None], 1.0)
-    free = free_draws(known, np.random.default_rng(0), (8, 8), (1.0, 1.0), cells.features, 5)
+    free = lattice_draws(known, np.random.default_rng(0), (8, 8), (1.0, 1.0), cells.features, 5)
     drawn = factor.conditioned(cells, 0, free, free[:, seen])
     np.testing.assert_allclose(drawn[:, seen], np.tile(values, (5, 1)), atol=0.02)
 

@@ -1,15 +1,17 @@
 """The closed-form field: kriging, its choice, its draws and its calibration."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import norm
 
 from geodiffrecon.field.choice import Raw, choose, left_groups
-from geodiffrecon.field.covariance import Covariance, Sites
+from geodiffrecon.field.covariance import Covariance, Memory, Sites
 from geodiffrecon.field.field import Field
 from geodiffrecon.field.kriging import Factor, Readings, matrix
 from geodiffrecon.field.large import LargeField
-from geodiffrecon.field.neighbours import Neighbourhood, previous
+from geodiffrecon.field.neighbours import Neighbourhood, free_draws, previous
 from geodiffrecon.field.predictive import Predictive, Shape, fit_shape
 from geodiffrecon.field.transform import Transform
 
@@ -111,7 +113,7 @@ def test_draws_have_the_moments_of_the_exact_posterior():
     values = simulated(Covariance(1.5, 3.0, 0.05), xy)
     raw = Raw(sites(xy), values, np.ones(30))
     field = Field(raw, choose(raw, kind="real", transforms=["none"]), np.arange(30))
-    normals = np.random.default_rng(0).standard_normal((500, 12))
+    normals = np.random.default_rng(0).standard_normal((500, field.own + 12))
     drawn = field.draws(sites(wanted, xy), normals)
     mean, std = field.predict(sites(wanted, xy)).moments()
     assert np.abs(drawn.mean(axis=0) - mean).max() < 4 * std.max() / np.sqrt(500)
@@ -123,14 +125,21 @@ def test_draws_have_the_moments_of_the_exact_posterior():
     assert unit > 0
 
 
-def test_draws_from_neighbours_have_the_covariance_of_the_exact_ones():
+@pytest.mark.parametrize("memory", [None, Memory(2.0, 0.5, 0.6, 1.0)])
+def test_draws_from_neighbours_have_the_covariance_of_the_exact_ones(memory):
     xy, wanted = places(120, 20.0), places(40, 20.0, seed=1)
-    known = Covariance(nu=1.5, scale=4.0, nugget=0.05)
-    values = simulated(known, xy)
-    factor = Factor(known, Readings(sites(xy), np.ones(120)), values[:, None])
-    normals = np.random.default_rng(0).standard_normal((4000, 40))
-    drawn = Neighbourhood.of_factor(factor).draws(sites(wanted, xy), normals)
-    mean, covariance = factor.joint(sites(wanted, xy), 0)
+    known = Covariance(nu=1.5, scale=4.0, nugget=0.05, trend=0.5, memory=memory)
+    values = simulated(replace(known, memory=None), xy)
+    seen, there = sites(xy), sites(wanted, xy)
+    if memory is not None:  # readings of three dates, two of them at the same places
+        xy[40:80] = xy[:40]
+        seen = replace(sites(xy), days=np.repeat([0.0, 1.0, 2.0], 40))
+        there = replace(there, days=np.full(40, 1.0))
+        there.xy[:5] = xy[:5]
+    factor = Factor(known, Readings(seen, np.ones(120)), values[:, None])
+    normals = np.random.default_rng(0).standard_normal((4000, 2 + 120 + 40))
+    drawn = factor.conditioned(there, 0, *free_draws(factor, there, normals))
+    mean, covariance = factor.joint(there, 0)
     largest = np.diagonal(covariance).max()
     assert np.abs(drawn.mean(axis=0) - mean).max() < 0.08 * np.sqrt(largest)
     assert np.abs(np.cov(drawn.T) - covariance).max() < 0.1 * largest
@@ -141,7 +150,13 @@ def test_the_large_form_agrees_with_the_exact_one_to_one_per_cent():
     known = Covariance(nu=1.5, scale=3.0, nugget=0.1, ratio=2.0, angle=0.7)
     factor = Factor(known, Readings(sites(xy), np.ones(1500)), simulated(known, xy)[:, None])
     mean, variance = factor.predict(sites(wanted, xy), 0)
-    ours, spread = Neighbourhood.of_factor(factor).predict(sites(wanted, xy))
+    weights = np.linalg.solve(matrix(known, factor.readings, 1.0), np.ones(1500))
+    level = weights @ factor.values[:, 0] / weights.sum()
+    near = Neighbourhood(
+        known, factor.readings, factor.values[:, 0] - level, float(factor.variances[0]),
+        np.array([level, 0.0, 0.0]),
+    )  # fmt: skip
+    ours, spread = near.predict(sites(wanted, xy))
     assert np.sqrt(np.mean((ours - mean) ** 2) / variance.mean()) < 0.01
     assert np.abs(np.sqrt(spread / variance) - 1).max() < 0.01
 
