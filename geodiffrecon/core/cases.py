@@ -193,7 +193,7 @@ def draws_of(field: Field, lattice: Lattice, rng: np.random.Generator, count: in
             continue
         if is_short(factor.known, lattice.shape, (1.0, 1.0)):
             free = lattice_draws(
-                factor.known, rng, lattice.shape, (1.0, 1.0), lattice.sites.features, len(rows)
+                factor.known, [rng] * len(rows), lattice.shape, (1.0, 1.0), lattice.sites.features
             )
             work[rows] = factor.conditioned(lattice.sites, 0, free, free[:, lattice.seen])
         else:

@@ -13,6 +13,8 @@ import numpy as np
 from .covariance import Sites
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from .covariance import Covariance
@@ -21,33 +23,31 @@ if TYPE_CHECKING:
 
 TORUS = 2  # times the size of the lattice, at least
 REACH = 5.0  # ranges that the torus leaves between a place and its image
+MOST = 4  # sides of the lattice that a range counts for, in the size of the torus
 LONGEST = 1.2  # sides of the lattice: fields of a longer range would need too large a torus
 
 
 def lattice_draws(
     known: Covariance,
-    rng: np.random.Generator,
+    rngs: Sequence[np.random.Generator],
     shape: tuple[int, int],
     step: tuple[float, float],
     features: Array,
-    count: int,
 ) -> Array:
-    """Return draws (count, rows · cols) of a field of unit sill that nothing is known of.
+    """Return draws (K, rows · cols) of a field of unit sill that nothing is known of.
 
     Parameters
     ----------
     known : Covariance
         Without memory: one date.
-    rng : Generator
-        Of the noise.
+    rngs : sequence of Generator
+        One for each of K draws.
     shape : (rows, cols)
         Of the lattice.
     step : (dy, dx)
         Between its rows and its columns, in km; rows may go either way.
     features : array (rows · cols, p)
         Of the cells, as `Sites` has them.
-    count : int
-        How many; made in pairs.
 
     Notes
     -----
@@ -55,18 +55,18 @@ def lattice_draws(
     are set to zero. A field that is smooth and well known feels them where they are a thousandth
     of its variance, so ranges must be short: see `is_short`.
     """
-    spectrum = _spectrum(known, shape, step)
-    pairs = -(-count // 2)
-    white = rng.standard_normal((2, pairs, *spectrum.shape))
-    both = np.fft.fft2((white[0] + 1j * white[1]) * np.sqrt(spectrum))
-    field = np.concatenate([both.real, both.imag])[:count, : shape[0], : shape[1]]
-    drawn = field.reshape(count, -1) * np.sqrt(1 - known.nugget)
-    if known.nugget:
-        drawn += np.sqrt(known.nugget) * rng.standard_normal(drawn.shape)
+    root = np.sqrt(_spectrum(known, shape, step))
     weights = known.feature_weights(Sites(np.zeros((1, 2)), features[:1]))
-    if weights.any():
-        drawn += (rng.standard_normal((count, len(weights))) * np.sqrt(weights)) @ features.T
-    return np.asarray(drawn)
+    drawn = np.empty((len(rngs), shape[0] * shape[1]))
+    for row, rng in zip(drawn, rngs, strict=True):
+        white = rng.standard_normal((2, *root.shape))
+        field = np.fft.fft2((white[0] + 1j * white[1]) * root).real
+        row[:] = field[: shape[0], : shape[1]].ravel() * np.sqrt(1 - known.nugget)
+        if known.nugget:
+            row += np.sqrt(known.nugget) * rng.standard_normal(row.shape)
+        if weights.any():
+            row += features @ (rng.standard_normal(len(weights)) * np.sqrt(weights))
+    return drawn
 
 
 def is_short(known: Covariance, shape: tuple[int, int], step: tuple[float, float]) -> bool:
@@ -82,7 +82,7 @@ def _longest(known: Covariance) -> float:
 def _spectrum(known: Covariance, shape: tuple[int, int], step: tuple[float, float]) -> Array:
     """Return eigenvalues (rows', cols') of the covariance on the torus, over its size."""
     size = [
-        _even(max(TORUS * n, n + REACH * min(_longest(known) / abs(d), 2 * n)))
+        _even(max(TORUS * n, n + REACH * min(_longest(known) / abs(d), MOST * n)))
         for n, d in zip(shape, step, strict=True)
     ]
     lag_y, lag_x = (np.fft.fftfreq(n, 1 / n) * d for n, d in zip(size, step, strict=True))

@@ -40,11 +40,14 @@ class Sites:
         Centred and scaled to unit spread: coordinates for the trend, covariates.
     days : array (n,), optional
         None where nothing has a date.
+    within : array (q, 2), optional
+        Where each site is the mean of q places: those, in km from its middle.
     """
 
     xy: Array
     features: Array
     days: Array | None = None
+    within: Array | None = None
 
     def __len__(self) -> int:
         return len(self.xy)
@@ -52,7 +55,7 @@ class Sites:
     def __getitem__(self, chosen: NDArray[np.integer] | NDArray[np.bool_] | slice) -> Sites:
         """Return some of the sites."""
         days = None if self.days is None else self.days[chosen]
-        return Sites(self.xy[chosen], self.features[chosen], days)
+        return Sites(self.xy[chosen], self.features[chosen], days, self.within)
 
 
 @dataclass(frozen=True)
@@ -115,11 +118,20 @@ class Covariance:
 
     def between(self, a: Sites, b: Sites) -> Array:
         """Return the correlations (n, m) of what two sets of sites share; no nugget in it."""
-        h = cdist(self.stretched(a.xy), self.stretched(b.xy))
+        if a.within is None and b.within is None:
+            return self._of_places(a.xy, a, b) + self.of_features(a, b)
+        field = np.zeros((len(a), len(b)))
+        for gap, share in _gaps(a, b):
+            field += share * self._of_places(a.xy + gap, a, b)
+        return field + self.of_features(a, b)
+
+    def _of_places(self, xy: Array, a: Sites, b: Sites) -> Array:
+        """Return what places `xy`, at the days of `a`, share with the places of `b`."""
+        h = cdist(self.stretched(xy), self.stretched(b.xy))
         field = (1 - self.nugget) * matern(h, self.nu, self.scale)
         if self.memory is not None and a.days is not None and b.days is not None:
             field = self.faded(field, h, np.abs(a.days[:, None] - b.days[None]))
-        return field + self.of_features(a, b)
+        return field
 
     def faded(self, field: Array, h: Array, lag: Array) -> Array:
         """Return what is shared across `lag` days of what would be shared on one date."""
@@ -179,6 +191,15 @@ class Covariance:
             compass = round((90 - math.degrees(self.angle)) % 180)
             text += f", {self.ratio:.2g} times as far towards {compass}° as across"
         return text
+
+
+def _gaps(a: Sites, b: Sites) -> list[tuple[Array, float]]:
+    """Return what lies between a place of a site and one of another, and how often."""
+    middle = np.zeros((1, a.xy.shape[1]))
+    ours, theirs = (middle if s.within is None else s.within for s in (a, b))
+    every = (ours[:, None] - theirs[None]).reshape(-1, middle.shape[1])
+    gaps, counts = np.unique(every.round(9), axis=0, return_counts=True)
+    return [(gap, float(count) / len(every)) for gap, count in zip(gaps, counts, strict=True)]
 
 
 def length(km: float) -> str:

@@ -172,15 +172,18 @@ class Factor:
         """
         scale = float(np.sqrt((self.sill or 1.0) * self.variances[column]))
         missing = self.values[:, column, None] - scale * there.T  # (n, K)
-        one, _, a = self._white
-        gap = solve_triangular(self.lower, missing, lower=True, check_finite=False)
-        level = one @ gap / a
-        gap -= np.outer(one, level)
         found = scale * free
         for part in _parts(len(sites), len(self.readings)):
-            _, (white, _), _ = self._part(sites[part], column)
-            found[:, part] += (level + white.T @ gap).T
+            found[:, part] += (self.weights(sites[part]) @ missing).T
         return np.asarray(found)
+
+    def weights(self, sites: Sites) -> Array:
+        """Return the weights (m, n) of the readings in the means of new ones at `sites`."""
+        one, _, a = self._white
+        _, (white, short), _ = self._part(sites, 0)
+        both = np.hstack([white, one[:, None]])
+        both = solve_triangular(self.lower, both, lower=True, trans="T", check_finite=False)
+        return np.asarray(both[:, :-1].T + np.outer(short, both[:, -1]) / a)
 
     def joint(self, sites: Sites, column: int) -> tuple[Array, Array]:
         """Return mean (m,) and covariance (m, m) of new readings at `sites`."""

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from ..progress import Progress
 
+MOST_SPLIT = 8  # finer cells a side that are inferred from one of a raster
 ENOUGH_FOR_LEARNING = 40  # dates from which the learned station model is offered
 
 
@@ -164,15 +165,18 @@ def prepare(
         say(note)
     _check_enough(survey)
     shape = None if clip is None else clip_shape(clip, survey.crs)
-    grid, sentence = _grid(survey, resolution, like, shape)
+    factor = split_of(survey, resolution, like)
+    grid, sentence = _grid(survey, resolution, like, shape, factor)
     say(f"{_counted(survey)} {sentence}")
     inside = np.ones(grid.shape, bool) if shape is None else inside_of(grid, shape, survey.crs)
     frame = Frame.of(survey, covariate_functions(covariates, survey.crs, say))
     days = np.zeros(1) if survey.time is None else np.unique(days_of(survey.time))
     progress(0, 1, "learning the covariance")
-    fields = learn_field(survey, frame, days, grid, kind, (transform,) if transform else None)
+    fields = learn_field(
+        survey, frame, days, grid, kind, (transform,) if transform else None, factor
+    )
     progress(1, 1, "learning the covariance")
-    made = Interpolation(survey, frame, days, fields, grid, inside, seed, core)
+    made = Interpolation(survey, frame, days, fields, grid, inside, seed, core, factor)
     if survey.time is not None:
         made = _restricted(made, dates[0], dates[1] or survey.zone)
         if len(days) >= ENOUGH_FOR_LEARNING:
@@ -199,8 +203,28 @@ def _check_enough(survey: Survey) -> None:
         )
 
 
+def split_of(survey: Survey, resolution: float | None, like: Any) -> int:
+    """Return into how many cells a side the cells of a raster are split; 1 where they are not.
+
+    Raises
+    ------
+    InvalidParameter
+        If `resolution` is finer than an eighth of the raster's.
+    """
+    if survey.grid is None or resolution is None or like is not None or resolution <= 0:
+        return 1
+    wide, high = (abs(survey.grid.coarse.affine[k]) for k in (0, 4))
+    factor = round(max(wide, high) / resolution)
+    if factor > MOST_SPLIT:
+        raise InvalidParameter(
+            f"--resolution {resolution:g} is {factor} times as fine as the cells of the raster "
+            f"({wide:g}); at most {MOST_SPLIT} times can be inferred from their means."
+        )
+    return max(factor, 1)
+
+
 def _grid(
-    survey: Survey, resolution: float | None, like: Any, shape: Any
+    survey: Survey, resolution: float | None, like: Any, shape: Any, factor: int
 ) -> tuple[NestedGrid, str]:
     if like is not None and resolution is not None:
         raise InvalidParameter("Give either --like or --resolution, not both.")
@@ -216,6 +240,13 @@ def _grid(
     if survey.grid is not None and resolution is None:
         rows, cols = survey.grid.shape
         return survey.grid, f"Cells of the raster, {rows} × {cols}."
+    if survey.grid is not None and factor > 1:
+        grid = NestedGrid(NestedGrid(survey.grid.coarse, factor).fine, 1)
+        wide = abs(grid.coarse.affine[0])
+        return grid, (
+            f"Cells of {wide:g}, {grid.shape[0]} × {grid.shape[1]}: {factor} × {factor} of them "
+            "have the value of a cell of the raster as their mean."
+        )
     bounds = None if shape is None else shape.bounds
     return grid_of(survey.x, survey.y, survey.crs, resolution=resolution, bounds=bounds)
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
 FEW = 12  # readings that say little
+WITHIN = 4  # places a side that stand for a cell of a raster
 DAY = np.timedelta64(1, "D")
 
 
@@ -65,6 +66,21 @@ class Frame:
         spread = np.nanstd(raw, axis=0)
         return cls(metric, np.nanmean(raw, axis=0), np.where(spread > 0, spread, 1.0), covariates)
 
+    def within(self, grid: NestedGrid, factor: int) -> Array:
+        """Return cells of a cell of a raster, in km from its middle (at most 4 a side).
+
+        The cell is the one in the middle of the raster.
+        """
+        a, _, west, _, e, north = grid.coarse.affine[:6]
+        row, col = (n // 2 for n in grid.shape)
+        side = min(factor, WITHIN)
+        part = (np.arange(side) + 0.5) / side
+        x, y = np.meshgrid(west + a * (col + part), north + e * (row + part))
+        middle = self.metric.km(
+            np.array([west + a * (col + 0.5)]), np.array([north + e * (row + 0.5)])
+        )
+        return np.asarray(self.metric.km(x.ravel(), y.ravel()) - middle)
+
     def sites(self, x: Array, y: Array, days: Array | None = None) -> Sites:
         """Return places in the units of the field; an unknown covariate is its average."""
         scaled = (self._raw(x, y) - self.middle) / self.spread
@@ -97,6 +113,8 @@ class Interpolation:
         Of the draws.
     core : float, optional
         How far the diffusion core moves the draws, 0 to 1; by default as far as it is trusted.
+    factor : int
+        Cells of the maps along a side of a cell of the raster that is read; 1 else.
     """
 
     survey: Survey
@@ -107,6 +125,7 @@ class Interpolation:
     inside: NDArray[np.bool_]
     seed: int
     core: float | None = None
+    factor: int = 1
 
     @cached_property
     def dated(self) -> bool:
@@ -155,7 +174,7 @@ class Interpolation:
     def seen(self, date: int) -> tuple[Array, NDArray[np.bool_]]:
         """Return values of the mapped cells of a raster, and which of them are exactly known."""
         values = np.full(self.grid.shape, np.nan)
-        if self.survey.grid is not None and self.survey.error is None:
+        if self.survey.grid is not None and self.survey.error is None and self.factor == 1:
             rows = self.of_date(date)
             row, col, _ = self.grid.cell_of(
                 self.survey.x[rows], self.survey.y[rows], level="coarse"

@@ -37,10 +37,24 @@ def learn_field(
     grid: NestedGrid,
     kind: str,
     transforms: tuple[str, ...] | None,
+    factor: int = 1,
 ) -> dict[int, Field | LargeField]:
-    """Return the field of each date: one for all where the readings are few."""
+    """Return the field of each date: one for all where the readings are few.
+
+    With a `factor`, readings are means of so many cells a side, and dates are by themselves.
+    """
     raw = merged(survey, frame)
     dates = raw.sites.days
+    if factor > 1 and survey.grid is not None:
+        within = frame.within(survey.grid, factor)
+        sites = replace(raw.sites, within=within, days=None)
+        raw = replace(raw, sites=sites, repeats=np.full(len(raw.values), float(factor**2)))
+        every = (
+            [np.arange(len(raw.values))]
+            if dates is None
+            else [np.flatnonzero(dates == day) for day in days]
+        )
+        return {k: _of_blocks(raw[rows], kind, transforms) for k, rows in enumerate(every)}
     if dates is None:
         return {0: _large(raw, survey, grid, kind, transforms)}
     if len(days) == 1:
@@ -61,6 +75,16 @@ def learn_field(
             raise NoObservations(f"Only {len(rows)} readings on one of the dates; leave it out.")
         found[k] = _large(_undated(raw[rows]), survey, grid, kind, transforms)
     return found
+
+
+def _of_blocks(raw: Raw, kind: str, transforms: tuple[str, ...] | None) -> Field:
+    if not FEWEST <= len(raw.values) <= EXACT:
+        raise NoObservations(
+            f"{len(raw.values):,} cells of the raster have a value on a date; cells are split into "
+            f"finer ones from {FEWEST} to {EXACT:,} of them. Leave out --resolution, or cut the "
+            "raster first."
+        )
+    return Field(raw, choose(raw, kind=kind, transforms=transforms), np.arange(len(raw.values)))
 
 
 def _undated(raw: Raw) -> Raw:

@@ -88,6 +88,7 @@ def _layers(
         mean, std = moved.mean(mean), moved.std(std)
         quantiles = moved.quantiles(quantiles, QUANTILES)
         chances = {limit: moved.above(chance, limit) for limit, chance in chances.items()}
+    mean = of_date.held(mean)
     cells = {"": mean, "_std": std} | {f"_{key}": value for key, value in quantiles.items()}
     cells |= {f"_exceed_{limit:g}": chance for limit, chance in chances.items()}
     known, seen = made.seen(date)

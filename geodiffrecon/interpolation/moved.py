@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..core.moving import COUNTED, Moved, Nodes, mover
+from ..field.blocks import Blocks, block_draws
 from ..field.field import Field
 from ..noise import NoiseField
 
@@ -42,13 +43,17 @@ class Date:
     @cached_property
     def core(self) -> Mover | None:
         """What moves the draws; None for many readings, few readings, and a strength of 0."""
-        if not isinstance(self.field, Field):
+        if not isinstance(self.field, Field) or self.made.factor > 1:
             return None
         return mover(self.field, self._node_sites, self.nodes, strength=self.made.core)
 
     def moved(self) -> Moved | None:
         """Return draws at the nodes, before and after; None without a core."""
         core, made, field = self.core, self.made, self.field
+        if made.factor > 1:
+            before, after = self._of_blocks(COUNTED)
+            floor = field.choice.transform.floor
+            return Moved(before, after, floor, lambda cells: cells[made.inside.ravel()])
         if core is None or core.strength == 0 or not isinstance(field, Field):
             return None
         sites = self._node_sites
@@ -66,6 +71,8 @@ class Date:
         """Return joint draws (count, m) of the mapped cells, in raw units."""
         made, core, field = self.made, self.core, self.field
         inside = made.inside.ravel()
+        if made.factor > 1:
+            return self._of_blocks(count)[1][:, inside]
         if core is not None and isinstance(field, Field):
             told = field.predict(self._sites)
             error = field.errors(self._sites, self._white(count), told)
@@ -78,6 +85,40 @@ class Date:
         known, seen = made.seen(self.date)
         drawn[:, seen] = known[seen]
         return drawn
+
+    def held(self, mean: Array) -> Array:
+        """Return a mean (m,) whose blocks have the readings as theirs, where readings are means."""
+        if self.made.factor == 1 or self.made.survey.error is not None:
+            return mean
+        inside, floor = self.made.inside.ravel(), self.field.choice.transform.floor
+        full = np.zeros(inside.size)
+        full[inside] = mean
+        return np.asarray(self._blocks.fixed(full[None], floor)[0][inside])
+
+    def _of_blocks(self, count: int) -> tuple[Array, Array]:
+        """Return joint draws (count, cells) given block means: in working units, in raw ones."""
+        assert isinstance(self.field, Field)
+        noise = NoiseField(self.made.seed, self.nodes.shape, STREAM)
+        rngs = [noise.generator(k, self.day) for k in range(count)]
+        told = self.field.predict(self._sites)
+        return block_draws(self.field, self._blocks, self._sites, told, rngs)
+
+    @cached_property
+    def _blocks(self) -> Blocks:
+        """Which cells the readings of the date are means of."""
+        made, grid = self.made, self.made.survey.grid
+        assert grid is not None
+        rows = made.of_date(self.date)
+        x, y = made.survey.x[rows], made.survey.y[rows]
+        order = np.lexsort((y, x))  # that of the field's readings
+        row, col, _ = grid.cell_of(x[order], y[order], level="coarse")
+        index = np.full(grid.shape, -1)
+        index[row, col] = np.arange(len(rows))
+        fine = np.kron(index, np.ones((made.factor, made.factor), np.int64)).ravel()
+        readings = made.survey.value[rows][order]
+        xy, cols = self._sites.xy, self.nodes.shape[1]
+        step = float(xy[cols, 1] - xy[0, 1]), float(xy[1, 0] - xy[0, 0])
+        return Blocks(self.nodes.shape, step, fine, readings)
 
     @cached_property
     def _sites(self) -> Sites:
@@ -116,6 +157,8 @@ def moved_how(made: Interpolation) -> str:
     if core is None:
         many = not isinstance(made.fields[0], Field)
         why = "so many readings" if many else "so few readings"
+        if made.factor > 1:
+            why = "means of cells"
         return f"Diffusion has nothing to add to {why}."
     return (
         f"Diffusion, taught on simulated fields, moves the draws by {core.strength:.0%} of what "

@@ -79,7 +79,9 @@ def lattice(size: int) -> Sites:
 )
 def test_draws_of_a_lattice_have_the_covariance(known: Covariance) -> None:
     cells = lattice(8)
-    drawn = lattice_draws(known, np.random.default_rng(0), (8, 8), (1.0, 1.0), cells.features, 4000)
+    drawn = lattice_draws(
+        known, [np.random.default_rng(0)] * 4000, (8, 8), (1.0, 1.0), cells.features
+    )
     right = known.between(cells, cells) + known.nugget * np.eye(64)
     found = drawn.T @ drawn / len(drawn)
     assert np.abs(found - right).max() < 0.09 * right.max()
@@ -125,7 +127,7 @@ def test_conditioned_draws_keep_readings_without_noise() -> None:
     seen = np.array([3, 20, 41])
     values = np.array([1.0, -2.0, 0.5])
     factor = Factor(known, Readings(cells[seen], np.ones(3)), values[:, None], 1.0)
-    free = lattice_draws(known, np.random.default_rng(0), (8, 8), (1.0, 1.0), cells.features, 5)
+    free = lattice_draws(known, [np.random.default_rng(0)] * 5, (8, 8), (1.0, 1.0), cells.features)
     drawn = factor.conditioned(cells, 0, free, free[:, seen])
     np.testing.assert_allclose(drawn[:, seen], np.tile(values, (5, 1)), atol=0.02)
 
