@@ -3,8 +3,9 @@
     python benchmarks/zones.py [--worlds N] [--points N] [--first SEED] [--core HOW_FAR]
 
 A world is a field of 64 × 64 cells of 1 km, Gaussian or its exponential, of a random range,
-smoothness and noise, read at random points. Its zones are 200 squares of 1 to 400 cells. Beside the intervals
-from joint draws stand those of the mean of cell errors, and of cells that err independently.
+smoothness and noise, read at random points. Its zones are 200 squares of 1 to 400 cells. Beside
+the intervals from joint draws stand those of the mean of cell errors, and of cells that err
+independently.
 """
 
 from __future__ import annotations
