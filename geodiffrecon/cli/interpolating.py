@@ -1,6 +1,7 @@
 """``geodiffrecon map``: points, or a raster with holes, to maps at once; no history."""
 
 # No postponed annotations here: typer reads them at run time.
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -81,6 +82,9 @@ def map_command(
         float | None,
         opt.option("How far diffusion moves the draws, 0 to 1; as far as it is trusted.", "--core"),
     ] = None,
+    learn: Annotated[
+        bool, opt.option("Map by a model learnt from 40 dates and more.", "--learn")
+    ] = False,
     formats: Annotated[str, opt.option("Which files.", "--format")] = ",".join(FORMATS),
     seed: opt.Seed = 0,
     progress: opt.Progress = opt.Form.TERMINAL,
@@ -105,22 +109,33 @@ def map_command(
                 chosen(choice), "only for points, but this file holds maps; leave it out"
             )
         from ..interpolation import prepare
+        from ..interpolation.learned import learned
         from ..interpolation.maps import dataset
         from ..interpolation.survey import Columns, read_survey
         from ..outputs import file_name
 
         wanted = Columns(value, time, tz, x, y, crs, error, choice, maps.opening())
         survey = read_survey(observations, wanted)
+        if learn:
+            refuse_options({"--at": at, "--covariates": covariates}, "not for --learn")
         made = prepare(
             survey, dates=(dates, tz), resolution=resolution, like=like, clip=clip,
             covariates=covariates, seed=seed, kind=kind.value if kind else "auto",
-            core=core, progress=run.progress, log=run.log,
+            core=core, learn=learn, progress=run.progress, log=run.log,
         )  # fmt: skip
         limits = tuple(dict.fromkeys(exceed or ()))
-        made_maps = dataset(made, exceed=limits, samples=samples, progress=run.progress)
-        _, tables = districts.told(made_maps, limits)
         name = file_name(survey.name)
-        tables[f"{name}_left_out.gpkg"] = made_maps.gdr.residuals()
+        if learn:
+            files = replace(files, formats=tuple(f for f in files.formats if f != "report"))
+            drawn = districts.samples(samples)
+            made_maps = learned(
+                made, exceed=limits, samples=drawn, progress=run.progress, log=run.log
+            )
+            made_maps, tables = districts.told(made_maps, limits)
+        else:
+            made_maps = dataset(made, exceed=limits, samples=samples, progress=run.progress)
+            _, tables = districts.told(made_maps, limits)
+            tables[f"{name}_left_out.gpkg"] = made_maps.gdr.residuals()
         if at is not None:
             table = f"{name}_at_{at.name.split('.')[0]}.csv"
             tables[table] = _at(run, made_maps, made, limits, at, (x, y, crs))

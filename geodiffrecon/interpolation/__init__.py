@@ -19,6 +19,7 @@ from . import accessor  # noqa: F401  (registers maps.gdr)
 from .belief import Frame, Interpolation, days_of, described
 from .extent import grid_of
 from .layers import clip_shape, covariate_functions, inside_of
+from .learned import ENOUGH, check_series, learned
 from .learning import FEWEST, learn_field
 from .maps import dataset
 from .moved import moved_how
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from ..progress import Progress
 
 MOST_SPLIT = 8  # finer cells a side that are inferred from one of a raster
-ENOUGH_FOR_LEARNING = 40  # dates from which the learned station model is offered
 
 
 def interpolate(
@@ -57,6 +57,7 @@ def interpolate(
     kind: str = "auto",
     transform: str | None = None,
     core: float | None = None,
+    learn: bool = False,
     layer: str | None = None,
     where: str | None = None,
     sites: str | Path | None = None,
@@ -109,6 +110,8 @@ def interpolate(
     core : float, optional
         How far the diffusion core moves the draws of kriging, from 0, not at all, to 1; by default
         less the more a survey is unlike the simulations that it was taught on.
+    learn : bool
+        Fit the station model to the dates, at least 40, and map by it; see `StationDiffRecon`.
     layer, where, sites, on, melt
         Which rows of a file of points are read, and where they lie; as in `read_points`.
     select, times, time_from
@@ -133,8 +136,10 @@ def interpolate(
     made = prepare(
         read_survey(data, columns), dates=(dates, tz), resolution=resolution, like=like, clip=clip,
         covariates=covariates, seed=seed, kind=kind, transform=transform, core=core,
-        progress=progress, log=log,
+        learn=learn, progress=progress, log=log,
     )  # fmt: skip
+    if learn:
+        return learned(made, exceed=limits_of(exceed), samples=samples, progress=progress, log=log)
     return dataset(made, exceed=limits_of(exceed), samples=samples, progress=progress)
 
 
@@ -150,6 +155,7 @@ def prepare(
     kind: str = "auto",
     transform: str | None = None,
     core: float | None = None,
+    learn: bool = False,
     progress: Progress = silent,
     log: Callable[[str], None] | None = None,
 ) -> Interpolation:
@@ -164,6 +170,8 @@ def prepare(
     for note in survey.notes:
         say(note)
     _check_enough(survey)
+    if learn:
+        check_series(survey)
     shape = None if clip is None else clip_shape(clip, survey.crs)
     factor = split_of(survey, resolution, like)
     grid, sentence = _grid(survey, resolution, like, shape, factor)
@@ -179,11 +187,13 @@ def prepare(
     made = Interpolation(survey, frame, days, fields, grid, inside, seed, core, factor)
     if survey.time is not None:
         made = _restricted(made, dates[0], dates[1] or survey.zone)
-        if len(days) >= ENOUGH_FOR_LEARNING:
-            say(
-                f"{len(days)} dates are enough for the learned station model, which maps a series "
-                "better: see geodiffrecon fit --help."
-            )
+    if learn:
+        return made
+    if len(days) >= ENOUGH and survey.grid is None:
+        say(
+            f"{len(days)} dates are enough for the learned station model, which maps a series "
+            "better and takes minutes: --learn."
+        )
     for sentence in [*described(made), moved_how(made)]:
         say(sentence)
     return made

@@ -526,3 +526,18 @@ def test_a_covariate_of_several_bands_is_refused(tmp_path):
         target.write(np.ones((2, 5, 5), "f4"))
     with pytest.raises(gdr.GeoDiffReconError, match="holds 2 maps, but --covariates takes one"):
         gdr.interpolate(survey(), "zinc", covariates=tmp_path / "a.tif")
+
+
+def test_what_a_series_cannot_be_learnt_from_is_said(tmp_path):
+    x, y = scattered(10)
+    dates = pd.date_range("2024-01-01", periods=50, tz="UTC")
+    points = pd.concat([frame(x, y, hills(x, y), time=day) for day in dates])
+    assert "needs 40 dates" in told_of(points[:100], time="time", learn=True)
+    assert "and there is one" in told_of(points[:10], time="time", learn=True)
+    assert "give --time" in told_of(points[:10], learn=True)
+    assert "no --error" in told_of(points, time="time", error=1.0, learn=True)
+    uneven = points[points["time"] != dates[30]].assign(
+        time=lambda rows: rows["time"] + pd.to_timedelta(7 * (rows["time"] > dates[20]), unit="h")
+    )
+    assert "common step" in told_of(uneven, time="time", learn=True)
+    assert "give --time" in told_of(raster(tmp_path / "a.tif", holed()[0]), learn=True)
