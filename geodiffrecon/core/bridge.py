@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as functional
 from torch import Tensor
 
-from .context import MAPS
+from .context import MAPS, NUMBERS
 
 if TYPE_CHECKING:
     from .network import CoreNetwork
@@ -28,6 +28,8 @@ CURVE = (-8.0, 8.0)  # working units between which `Cases.curve` is known
 TAUGHT = 3  # draws of the CRPS
 BLOCK = 4  # cells a side, of the means that are scored
 IN_MEANS, IN_WORK = 0.25, 0.3  # weights of the CRPS of block means, and of working units
+BOUND, NO_BOUND = NUMBERS.index("bound"), 2.0  # its place, and what says that there is none
+MOST_TIMES = 10.0  # that amounts of a block are multiplied by, to have its mean
 HELD = 0.05  # floor of a spread, in working units, that a velocity may act on
 
 
@@ -65,12 +67,20 @@ class Lessons(Cases):
         Raw values at even steps of the working units from -8 to 8; it rises everywhere a little.
     raw : Tensor (B, H, W)
         The truth in raw units.
+    blocks : Tensor (B, H, W), optional
+        Where readings are means of blocks: the number of each cell's; -1 for none.
     """
 
     draws: Tensor
     truth: Tensor
     curve: Tensor
     raw: Tensor
+    blocks: Tensor | None = None
+
+    @property
+    def bounded(self) -> Tensor:
+        """Which cases (B,) have a least value."""
+        return self.numbers[:, BOUND] < NO_BOUND
 
 
 def velocity(network: CoreNetwork, cases: Cases, r: Tensor, path: Tensor, noise: Tensor) -> Tensor:
@@ -133,9 +143,9 @@ def score_loss(network: CoreNetwork, lessons: Lessons) -> Tensor:
     r = moved(network, lessons, r, noise)
     work = lessons.location[:, None] + lessons.scale[:, None] * r
     hidden, truth, raw = _hidden(lessons), lessons.truth, lessons.raw
-    value = from_work(lessons.curve, work)
+    value = raw_of(lessons, work)
     with torch.no_grad():
-        before = from_work(lessons.curve, lessons.draws)
+        before = raw_of(lessons, lessons.draws)
         size = (raw - raw.mean(dim=(1, 2), keepdim=True)).abs().mean(dim=(1, 2))
         cells = _mean(fair_crps(before, raw), hidden).clamp_min(0) + 0.03 * size + 1e-6
         blocks = _block_score(before, raw).clamp_min(0) + 0.05 * size + 1e-6
@@ -165,6 +175,36 @@ def from_work(curve: Tensor, work: Tensor) -> Tensor:
     a = curve.gather(1, index).reshape(work.shape)
     b = curve.gather(1, index + 1).reshape(work.shape)
     return a + (b - a) * (place - left)
+
+
+def raw_of(lessons: Lessons, work: Tensor) -> Tensor:
+    """Return raw values (B, K, H, W) of working units, whose blocks have their means."""
+    values = from_work(lessons.curve, work)
+    if lessons.blocks is None:
+        return values
+    index = lessons.blocks.long().flatten(1)  # (B, H·W)
+    count = int(index.max()) + 1
+    index = torch.where(index < 0, count, index)
+    right = _block_means(lessons.raw[:, None], index, count)
+    means = _block_means(values, index, count)
+    bounded = lessons.bounded[:, None, None]
+    times = (right / means.clamp_min(1e-6)).clamp(1 / MOST_TIMES, MOST_TIMES)
+    times = torch.where(bounded & (means > 1e-6), times, 1.0)
+    times[..., count] = 1.0
+    shift = right - means * times
+    shift[..., count] = 0.0
+    index = index[:, None].expand(-1, values.shape[1], -1)
+    moved_ = values.flatten(2) * times.gather(2, index) + shift.gather(2, index)
+    return moved_.reshape(values.shape)
+
+
+def _block_means(values: Tensor, index: Tensor, count: int) -> Tensor:
+    """Return the mean (B, K, count + 1) of every block; the last one is of cells without."""
+    flat = values.flatten(2)
+    index = index[:, None].expand(-1, flat.shape[1], -1)
+    sums = flat.new_zeros(*flat.shape[:2], count + 1).scatter_add(2, index, flat)
+    cells = torch.zeros_like(sums).scatter_add(2, index, torch.ones_like(flat))
+    return sums / cells.clamp_min(1)
 
 
 def _hidden(cases: Cases) -> Tensor:

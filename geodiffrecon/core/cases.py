@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..field.blocks import WITHIN, Blocks, block_draws
 from ..field.choice import Raw, choose
 from ..field.circulant import is_short, lattice_draws
 from ..field.covariance import Sites
@@ -38,6 +39,9 @@ DRAWS = 6
 DATED, EXPLAINED = 0.15, 0.3  # shares of the cases with several dates, and with covariates
 MOST_DATES, MOST_READINGS = 6, 120
 LARGE = 48  # side of every eighth shard; the others have 32
+WHOLE, MOST_HIDDEN = 0.35, 0.85  # share of rasters without holes; most that is hidden of others
+FEWEST_BLOCKS = 4
+BLOCKS = ((32, 4), (32, 2), (64, 8), (32, 4))  # side and factor of shards in turn
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +57,7 @@ class Case:
     curve: Array
     raw: Array
     family: str
+    blocks: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,6 +181,95 @@ def believed(scene: Scene) -> tuple[Field, Lattice]:
     return field, lattice
 
 
+def simulated_blocks(rng: np.random.Generator, size: int, factor: int) -> Case:
+    """Return a case of a random family whose readings are means of blocks of cells."""
+    while True:
+        made = simulate(rng, size)
+        values = made.values[0]
+        covariates = None
+        if rng.random() < EXPLAINED:
+            number = int(rng.integers(1, COVARIATES + 1))
+            covariates = np.stack([_covariate(values, rng) for _ in range(number)])
+        index = blocks_seen(values, factor, rng)
+        found = blocks_case(values, index, covariates, factor, rng, family=made.family)
+        if found is not None:
+            return found
+
+
+def blocks_seen(values: Array, factor: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return the number (rows, cols) of the block of each cell; -1 where it is not seen."""
+    rows, cols = (n // factor for n in values.shape)
+    count = rows * cols
+    seen = np.arange(count)
+    if rng.random() > WHOLE:
+        hidden = rng.uniform(0.05, MOST_HIDDEN)
+        means = values.reshape(rows, factor, cols, factor).mean(axis=(1, 3))
+        seen = pattern(rng, means, max(int((1 - hidden) * count), FEWEST_BLOCKS))
+    index = np.full(count, -1)
+    index[np.sort(seen)] = np.arange(len(seen))
+    return np.kron(index.reshape(rows, cols), np.ones((factor, factor), np.int64))
+
+
+def blocks_case(
+    values: Array,
+    index: NDArray[np.int64],
+    covariates: Array | None,
+    factor: int,
+    rng: np.random.Generator,
+    *,
+    family: str = "",
+) -> Case | None:
+    """Return the case of a map (rows, cols) of which means of blocks are known; as `case_of`."""
+    if values.std() == 0:
+        return None
+    field, lattice, blocks = believed_blocks(values, index, covariates, factor)
+    known = blocks.readings
+    if np.ptp(known) <= 1e-9 * max(abs(float(known.max())), 1e-300):
+        return None
+    transform = field.choice.transform
+    told = field.predict(lattice.sites)
+    drawn = block_draws(field, blocks, lattice.sites, told, rng.spawn(DRAWS))
+    draws = told.location + told.scale * drawn.held(drawn.errors)
+    truth = transform.forward(values.ravel())
+    if max(np.abs(truth).max(), np.abs(draws).max()) > WILD or not np.isfinite(draws).all():
+        return None
+    context = context_of(field, lattice)
+    unit = float(values.std())
+    curve = curve_of(transform, float(values.max()), float(values.min()))
+    return Case(
+        context.maps, context.numbers, context.location.reshape(values.shape),
+        context.scale.reshape(values.shape), draws.reshape(-1, *values.shape),
+        truth.reshape(values.shape), curve / unit, values / unit, family, index,
+    )  # fmt: skip
+
+
+def believed_blocks(
+    values: Array, index: NDArray[np.int64], covariates: Array | None, factor: int
+) -> tuple[Field, Lattice, Blocks]:
+    """Return what means of blocks of cells of 1 km say of the cells."""
+    shape, flat = values.shape, index.ravel()
+    row, col = np.divmod(np.arange(values.size), shape[1])
+    xy = np.column_stack([col, row]).astype(np.float64)
+    columns = xy
+    if covariates is not None:
+        columns = np.hstack([xy, covariates.reshape(len(covariates), -1).T])
+    blocks = Blocks(shape, (1.0, 1.0), flat, np.zeros(int(flat.max()) + 1))
+    at = blocks.means(columns.T).T  # (n, p)
+    blocks = replace(blocks, readings=blocks.means(values.ravel()[None])[0])
+    spread = at.std(axis=0)
+    features = (columns - at.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    side = min(factor, WITHIN)
+    part = (np.arange(side) + 0.5) * factor / side - factor / 2
+    within = np.stack(np.meshgrid(part, part), axis=-1).reshape(-1, 2)
+    sites = Sites(at[:, :2], blocks.means(features.T).T, None, within)
+    every = np.arange(len(at))
+    raw = Raw(sites, blocks.readings, np.full(len(every), float(factor**2)))
+    field = Field(raw, choose(raw, kind="auto"), every)
+    none = np.empty(0, np.int64)
+    lattice = Lattice(shape, Sites(xy, features), 1.0, none, every, flat, factor)
+    return field, lattice, blocks
+
+
 def draws_of(field: Field, lattice: Lattice, rng: np.random.Generator, count: int) -> Array:
     """Return joint draws (count, cells) in working units whose margins are calibrated.
 
@@ -216,7 +310,9 @@ def curve_of(transform: Transform, highest: float, lowest: float) -> Array:
     return np.asarray(raw)
 
 
-def write_shards(folder: Path, seed: int, first: int, count: int, cases: int) -> Iterator[Path]:
+def write_shards(
+    folder: Path, seed: int, first: int, count: int, cases: int, *, stage: str
+) -> Iterator[Path]:
     """Write shards of simulated cases, one by one; those that are there already stay.
 
     Parameters
@@ -226,16 +322,22 @@ def write_shards(folder: Path, seed: int, first: int, count: int, cases: int) ->
     seed, first, count : int
         Shard k of `first` to `first + count - 1` has the random numbers of (seed, k).
     cases : int
-        In each.
+        In each, of 32 × 32 cells.
+    stage : str
+        "completion" of seen cells, or "refinement" of means of blocks.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for k in range(first, first + count):
         path = folder / f"{k:05d}.npz"
         if not path.exists():
             rng = np.random.default_rng([seed, k])
-            size = LARGE if k % 8 == 7 else 32
-            number = cases * 32**2 // size**2
-            made = [simulated_case(rng, size) for _ in range(number)]
+            if stage == "completion":
+                size = LARGE if k % 8 == 7 else 32
+                made = [simulated_case(rng, size) for _ in range(cases * 32**2 // size**2)]
+            else:
+                size, factor = BLOCKS[k % len(BLOCKS)]
+                number = cases * 32**2 // size**2
+                made = [simulated_blocks(rng, size, factor) for _ in range(number)]
             part = path.with_suffix(".part.npz")
             np.savez(part, **packed(made))  # type: ignore[arg-type]
             part.replace(path)
@@ -250,5 +352,7 @@ def packed(cases: list[Case]) -> dict[str, NDArray[Any]]:
     }
     for name in ("numbers", "curve", "raw"):
         found[name] = np.stack([getattr(case, name) for case in cases]).astype(np.float32)
+    if cases[0].blocks is not None:
+        found["blocks"] = np.stack([case.blocks for case in cases]).astype(np.float16)
     found["family"] = np.array([case.family for case in cases])
     return found

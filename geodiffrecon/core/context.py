@@ -27,14 +27,21 @@ MAPS = (
     "left-out error", "above the bound", "disagreement", "roughness", "zeros", "misfit",
     "highest", "lowest", "error around", "covariate 1", "covariate 2", "covariate 3",
 )  # fmt: skip
+# What a map whose readings are means of blocks of cells has besides.
+BLOCK_MAPS = (*MAPS, "mean of its block", "in a block", "middle of its block")
 # Maps and numbers that change their sign with the field's; "highest" and "lowest" change places.
-ODD_MAPS = ("value", "mean", "nearest", "left-out score", "left-out error", "error around")
+ODD_MAPS = (
+    "value", "mean", "nearest", "left-out score", "left-out error", "error around",
+    "mean of its block",
+)  # fmt: skip
 NUMBERS = (
     "log count", "log range", "nugget", "smoothness", "log sill", "skewness", "kurtosis",
     "log misfit", "misfit kurtosis", "log error", "root", "logarithm", "scores", "bound", "zeros",
     "unlike", "anisotropy", "doubt", "spread with value", "misfit skewness", "width", "tail",
     "direction cos", "direction sin", "other dates", "memory",
 )  # fmt: skip
+BLOCK_NUMBERS = (*NUMBERS, "cells of a block")
+STAGES = {"completion": (MAPS, NUMBERS), "refinement": (BLOCK_MAPS, BLOCK_NUMBERS)}
 ODD_NUMBERS = ("skewness", "spread with value", "misfit skewness")
 COVARIATES = 3  # the first ones; 0 where there are fewer
 NEIGHBOURS = 6
@@ -44,7 +51,7 @@ CLIP = 5.0  # of numbers
 
 @dataclass(frozen=True, eq=False)
 class Lattice:
-    """The cells of a map and which of them hold a reading.
+    """The cells of a map and which of them hold a reading, or belong to one.
 
     Parameters
     ----------
@@ -55,9 +62,14 @@ class Lattice:
     cell : float
         Side of a cell in km.
     seen : array of int (n,)
-        Flat index of the cell of each reading; several readings may share one.
+        Flat index of the cell of each reading; several readings may share one. Empty where
+        readings are means of blocks.
     rows : array of int (n,)
         Which readings of the field these are.
+    blocks : array of int (rows · cols,), optional
+        Where readings are means of blocks: which of `rows` each cell belongs to; -1 for none.
+    factor : int
+        Cells along a side of a block.
     """
 
     shape: tuple[int, int]
@@ -65,6 +77,23 @@ class Lattice:
     cell: float
     seen: NDArray[np.int64]
     rows: NDArray[np.int64]
+    blocks: NDArray[np.int64] | None = None
+    factor: int = 1
+
+    @property
+    def cells(self) -> Array:
+        """Row and column (rows · cols, 2) of each cell."""
+        return np.indices(self.shape).reshape(2, -1).T.astype(np.float64)
+
+    @property
+    def middles(self) -> Array:
+        """Row and column (n, 2) of each reading, of a block those of its middle."""
+        if self.blocks is None:
+            return self.cells[self.seen]
+        inside = self.blocks >= 0
+        own, count = self.blocks[inside], len(self.rows)
+        sums = [np.bincount(own, line, count) for line in self.cells[inside].T]
+        return np.stack(sums, axis=1) / np.bincount(own, minlength=count)[:, None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,10 +102,10 @@ class Context:
 
     Parameters
     ----------
-    maps : array (MAPS, rows, cols)
-        As `MAPS` names them.
-    numbers : array (NUMBERS,)
-        As `NUMBERS` names them.
+    maps : array (maps, rows, cols)
+        As `MAPS` or `BLOCK_MAPS` name them.
+    numbers : array (numbers,)
+        As `NUMBERS` or `BLOCK_NUMBERS` name them.
     location, scale : array (rows · cols,)
         Of the belief, in working units; the scale is calibrated, and 0 where there is a reading.
     """
@@ -106,40 +135,48 @@ def context_of(field: Field, lattice: Lattice) -> Context:
         FAR if not np.isfinite(floor) else -float(choice.transform.forward(np.array([floor]))[0])
     )
     numbers = _numbers(field, lattice, z, score, error, bound, zero)
-    seen, group = np.unique(lattice.seen, return_inverse=True)
-    many = np.bincount(group)
-    z, score, error, zero = (np.bincount(group, v) / many for v in (z, score, error, zero))
+    own, seen = lattice.middles, lattice.seen
+    if lattice.blocks is None:  # readings of one cell are one
+        seen, group = np.unique(seen, return_inverse=True)
+        many = np.bincount(group)
+        z, score, error, zero = (np.bincount(group, v) / many for v in (z, score, error, zero))
+        own = lattice.cells[seen]
 
     found = [(w, *factor.predict(lattice.sites, 0)) for w, factor in field.parts]
     mean, variance = mixture(found)
     between = np.sqrt(sum(w * (m - mean) ** 2 for w, m, _ in found))
     scale = np.sqrt(variance) * choice.shape.width
-    location = mean.copy()
-    location[seen], scale[seen] = z, 0.0
+    location, held = mean.copy(), np.zeros(len(mean))
+    location[seen], scale[seen], held[seen] = z[: len(seen)], 0.0, 1.0
 
-    size = lattice.shape[0] * lattice.shape[1]
-    cells = np.indices(lattice.shape).reshape(2, -1).T.astype(np.float64)  # (cells, 2)
-    own = cells[seen]
-    far, near = cKDTree(own).query(cells, min(NEIGHBOURS, len(own)))
+    size = len(held)
+    far, near = cKDTree(own).query(lattice.cells, min(NEIGHBOURS, len(own)))
     far, near = far.reshape(size, -1), near.reshape(size, -1)
     share = 1 / (far + 1.0)
     share /= share.sum(axis=1, keepdims=True)
 
-    def at_seen(values: Array) -> Array:
+    def in_place(values: Array) -> Array:
+        if lattice.blocks is not None:
+            return np.where(lattice.blocks >= 0, values[lattice.blocks], 0.0)
         full = np.zeros(size)
         full[seen] = values
         return full
 
     around = z[near]
     layers = [
-        at_seen(z), at_seen(np.ones(len(z))), location, scale,
+        location * held, held, location, scale,
         np.log(np.maximum(scale, 0.05)), np.log1p(far[:, 0]) - 1, around[:, 0],
-        at_seen(score) / 2, at_seen(error), np.clip(location + bound, -1, 6) / 3,
-        np.where(at_seen(np.ones(len(z))) > 0, 0, between) * 2, around.std(axis=1),
+        in_place(score) / 2, in_place(error), np.clip(location + bound, -1, 6) / 3,
+        np.where(held > 0, 0, between) * 2, around.std(axis=1),
         (share * zero[near]).sum(axis=1), np.log((share * score[near] ** 2).sum(axis=1) + 0.05) / 2,
         (around.max(axis=1) - mean) / 2, (around.min(axis=1) - mean) / 2,
         (share * error[near]).sum(axis=1), *_covariates(lattice.sites),
     ]  # fmt: skip
+    if lattice.blocks is not None:
+        inside = (lattice.blocks >= 0).astype(np.float64)
+        off = np.abs(lattice.cells - own[lattice.blocks]).max(axis=1)
+        layers += [in_place(z), inside, inside * (1 - 2 * off / lattice.factor)]
+        numbers = np.append(numbers, np.float32(math.log2(lattice.factor) / 2))
     maps = np.clip(np.nan_to_num(np.stack(layers)), -6, 6).astype(np.float32)
     return Context(maps.reshape(-1, *lattice.shape), numbers, location, scale)
 
@@ -230,7 +267,7 @@ def _direction(lattice: Lattice, z: Array) -> tuple[float, float]:
     """Return in which direction neighbours differ most: cos and sin of twice the angle."""
     if len(z) < 4:
         return 0.0, 0.0
-    own = np.column_stack(np.unravel_index(lattice.seen, lattice.shape)).astype(np.float64)
+    own = lattice.middles
     _, near = cKDTree(own).query(own, min(NEIGHBOURS, len(z)))
     gap = own[near[:, 1:]] - own[:, None]  # (n, k, 2)
     twice = 2 * np.arctan2(gap[..., 0], gap[..., 1])

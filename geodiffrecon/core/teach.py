@@ -17,11 +17,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from torch import Tensor
 
-from .bridge import Lessons, fair_crps, from_work, moved, score_loss, standard, velocity_loss
+from .bridge import Lessons, fair_crps, moved, raw_of, score_loss, standard, velocity_loss
 from .cases import write_shards
-from .context import COVARIATES, MAPS, NUMBERS, ODD_MAPS, ODD_NUMBERS
+from .context import BLOCK_MAPS, COVARIATES, MAPS, NUMBERS, ODD_MAPS, ODD_NUMBERS, STAGES
 from .network import CoreNetwork
 from .weights import Card, save_core
 
@@ -52,7 +53,9 @@ class Shelf:
         for path in sorted(self.folder.glob("[0-9]*.npz")):
             if path.name not in self.known and ".part" not in path.name:
                 with np.load(path) as held:
-                    self.shards.append({k: torch.from_numpy(held[k]) for k in ARRAYS})
+                    self.shards.append(
+                        {k: torch.from_numpy(held[k]) for k in ARRAYS if k in held.files}
+                    )
                 self.known.add(path.name)
 
     def __len__(self) -> int:
@@ -66,8 +69,8 @@ class Shelf:
         for _ in range(4):
             shard = same[int(torch.randint(len(same), ()))]
             rows = torch.randint(len(shard["raw"]), (count // 4,))
-            parts.append({name: shard[name][rows].float() for name in ARRAYS})
-        return turned(Lessons(**{k: torch.cat([p[k] for p in parts]) for k in ARRAYS}))
+            parts.append({name: values[rows].float() for name, values in shard.items()})
+        return turned(Lessons(**{k: torch.cat([p[k] for p in parts]) for k in parts[0]}))
 
     def every(self, count: int) -> list[Lessons]:
         """Return all cases in order."""
@@ -75,7 +78,7 @@ class Shelf:
             Lessons(**{k: v.float() for k, v in rows.items()})
             for shard in self.shards
             for low in range(0, len(shard["raw"]), count)
-            if (rows := {k: shard[k][low : low + count] for k in ARRAYS})
+            if (rows := {k: v[low : low + count] for k, v in shard.items()})
         ]
 
 
@@ -104,7 +107,8 @@ def turned(lessons: Lessons) -> Lessons:
     for name in ODD_NUMBERS:
         numbers[:, NUMBERS.index(name)] *= sign
     for name in ODD_MAPS:
-        maps[:, MAPS.index(name)] *= sign[:, None, None]
+        if BLOCK_MAPS.index(name) < maps.shape[1]:
+            maps[:, BLOCK_MAPS.index(name)] *= sign[:, None, None]
     first = MAPS.index("covariate 1")
     maps[:, first : first + COVARIATES] *= 2 * torch.randint(2, (len(maps), COVARIATES, 1, 1)) - 1
     high, low = MAPS.index("highest"), MAPS.index("lowest")
@@ -115,9 +119,10 @@ def turned(lessons: Lessons) -> Lessons:
     )
     curve = torch.where((sign < 0)[:, None], -curve.flip(1), curve)
     fold = sign[:, None, None]
+    blocks = None if lessons.blocks is None else turn(lessons.blocks)
     return Lessons(
         maps, numbers, new["location"] * fold, new["scale"],
-        new["draws"] * fold[:, None], new["truth"] * fold, curve, new["raw"] * fold,
+        new["draws"] * fold[:, None], new["truth"] * fold, curve, new["raw"] * fold, blocks,
     )  # fmt: skip
 
 
@@ -134,14 +139,42 @@ def judged(network: CoreNetwork, shelf: Shelf) -> Tensor:
         hidden = 1 - lessons.maps[:, MAPS.index("seen")]
 
         def score(draws: Tensor, lessons: Lessons = lessons, hidden: Tensor = hidden) -> Tensor:
-            crps = fair_crps(from_work(lessons.curve, draws), lessons.raw)
+            crps = fair_crps(raw_of(lessons, draws), lessons.raw)
             return (crps * hidden).sum(dim=(1, 2)) / hidden.sum(dim=(1, 2))
 
         ratios.append((score(work) + 1e-6) / (score(lessons.draws) + 1e-6))
     return torch.cat(ratios)
 
 
-def teach(folder: Path, minutes: float, seed: int = 0) -> None:
+def begun(stage: str, start: Path | None) -> CoreNetwork:
+    """Return a network of a stage; with what the other stage's weights say of the same inputs."""
+    maps, numbers = STAGES[stage]
+    network = CoreNetwork(len(maps), len(numbers))
+    if start is None:
+        return network
+    with safe_open(str(start), framework="pt") as held:
+        given = {name: held.get_tensor(name).float() for name in held.keys()}
+    own = network.state_dict()
+    for name, value in given.items():
+        if name == "of_maps.weight":  # (out, maps · pixel, 3, 3): more maps, the others' weights 0
+            own[name].zero_()[:, : value.shape[1]] = value
+        elif name == "numbers.0.weight":  # (told, numbers + waves)
+            known = len(NUMBERS)
+            own[name].zero_()[:, :known] = value[:, :known]
+            own[name][:, len(numbers) :] = value[:, known:]
+        else:
+            own[name] = value
+    network.load_state_dict(own)
+    return network
+
+
+def teach(
+    folder: Path,
+    minutes: float,
+    seed: int = 0,
+    stage: str = "completion",
+    start: Path | None = None,
+) -> None:
     """Train for minutes of this process's own time; keep the average of the weights.
 
     Parameters
@@ -152,6 +185,10 @@ def teach(folder: Path, minutes: float, seed: int = 0) -> None:
         In all, over every start.
     seed : int
         Of the weights and batches.
+    stage : str
+        "completion" or "refinement".
+    start : Path, optional
+        Weights of the other stage to go on from.
     """
     torch.set_num_threads(1)
     torch.manual_seed(seed)
@@ -160,7 +197,7 @@ def teach(folder: Path, minutes: float, seed: int = 0) -> None:
     while len(shelf.shards) < ENOUGH:
         shelf.look()
         time.sleep(0 if len(shelf.shards) >= ENOUGH else 5)
-    network = CoreNetwork(len(MAPS), len(NUMBERS))
+    network = begun(stage, start)
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     kept = copy.deepcopy(network)
     optimiser = torch.optim.AdamW(
@@ -178,8 +215,9 @@ def teach(folder: Path, minutes: float, seed: int = 0) -> None:
     last: list[float] = []
     while (spent := time.process_time() - started) < 60 * minutes:
         share = spent / (60 * minutes)
-        flow = share < FLOW
-        within = share / FLOW if flow else (share - FLOW) / (1 - FLOW)
+        first = FLOW if start is None else 0.0  # what begins from weights knows the velocity
+        flow = share < first
+        within = share / first if flow else (share - first) / (1 - first)
         fall = 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * within))
         for group in optimiser.param_groups:
             group["lr"] = RATES[0 if flow else 1] * min(1.0, (step + 1) / 100) * fall
@@ -214,7 +252,7 @@ def teach(folder: Path, minutes: float, seed: int = 0) -> None:
                 checkpoint,
             )  # fmt: skip
     ratio = judged(kept, held)
-    save_core(kept, folder / f"core_{seed}.safetensors", card_of(shelf, held, ratio, minutes))
+    save_core(kept, folder / f"{stage}_{seed}.safetensors", card_of(shelf, held, ratio, minutes))
 
 
 def card_of(shelf: Shelf, held: Shelf, ratio: Tensor, minutes: float) -> Card:
@@ -244,16 +282,22 @@ def main() -> None:
     parser.add_argument("--validation", type=int, metavar="SHARDS", default=0)
     parser.add_argument("--minutes", type=float, default=40.0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--stage", choices=list(STAGES), default="completion")
+    parser.add_argument("--start", type=Path, help="weights of the other stage to go on from")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    for path in write_shards(asked.folder / "validation", SEED, HELD_BACK, asked.validation, CASES):
+    held_back = write_shards(
+        asked.folder / "validation", SEED, HELD_BACK, asked.validation, CASES, stage=asked.stage
+    )
+    for path in held_back:
         say(path.name)
     if asked.simulate is not None:
         shards = asked.folder / "shards"
-        for path in write_shards(shards, SEED, asked.first, asked.simulate, CASES):
+        written = write_shards(shards, SEED, asked.first, asked.simulate, CASES, stage=asked.stage)
+        for path in written:
             say(f"{path.name} after {time.process_time():.0f} s")
     else:
-        teach(asked.folder, asked.minutes, asked.seed)
+        teach(asked.folder, asked.minutes, asked.seed, asked.stage, asked.start)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
+WITHIN = 4  # places a side that stand for the cells of a block
 ROUNDS = 30  # of moving block means in raw units to their readings
 NEAR = 1e-7  # of the spread of the readings, at which means are held
 
@@ -83,14 +84,66 @@ class Blocks:
         return found
 
 
+@dataclass(frozen=True, eq=False)
+class BlockDraws:
+    """Joint draws of cells whose block means are known, as errors in units of a scale.
+
+    Parameters
+    ----------
+    blocks : Blocks
+        Whose means are known.
+    told : Predictive
+        Of each cell; its scale is the unit.
+    errors : array (K, m)
+        Given the means in working units.
+    parts : list of (rows, array (m, n))
+        For each covariance its draws, and the weights of the readings.
+    noisy : bool
+        Whether readings have errors of their own, so that none is held.
+    """
+
+    blocks: Blocks
+    told: Predictive
+    errors: Array
+    parts: list[tuple[Any, Array]]
+    noisy: bool
+
+    def held(self, errors: Array) -> Array:
+        """Return errors (K, m) whose block means in raw units are the readings, to some digits.
+
+        Moved as smoothly as kriging moves a field to new readings.
+        """
+        if self.noisy:
+            return errors
+        blocks, told, readings = self.blocks, self.told, self.blocks.readings
+        forward, target = told.transform.forward, told.transform.forward(readings)
+        near = NEAR * max(float(np.std(readings)), float(np.abs(readings).max()) * 1e-6)
+        found = errors.copy()
+        for rows, weights in self.parts:
+            scores = told.shape.scores(errors[rows])  # Gaussian, as kriging is
+            steps = weights.T / (told.scale * max(told.shape.width, 1.0))  # (n, m), no overshoot
+            for _ in range(ROUNDS):
+                means = blocks.means(told.raw(found[rows]))
+                if np.abs(means - readings).max() <= near:
+                    break
+                scores = scores + (target - forward(means)) @ steps
+                found[rows] = told.shape.of(scores)
+        return found
+
+    def raw(self, errors: Array) -> Array:
+        """Return raw draws (K, m); their block means are the readings exactly."""
+        raw = self.told.raw(errors)
+        return raw if self.noisy else self.blocks.fixed(raw, self.told.transform.floor)
+
+
 def block_draws(
     field: Field,
     blocks: Blocks,
     sites: Sites,
     told: Predictive,
     rngs: Sequence[np.random.Generator],
-) -> tuple[Array, Array]:
-    """Return joint draws (K, m) in raw units: given the means in working units, and in raw ones.
+) -> BlockDraws:
+    """Return joint draws of cells given block means.
 
     Parameters
     ----------
@@ -105,9 +158,10 @@ def block_draws(
     rngs : sequence of Generator
         One for each draw.
     """
-    before = np.empty((len(rngs), len(sites)))
-    after = np.empty_like(before)
+    errors = np.empty((len(rngs), len(sites)))
     rows_of = parts_of_draws([weight for weight, _ in field.parts], len(rngs))
+    parts: list[tuple[Any, Array]] = []
+    noisy = field.raw.error is not None
     for (_, factor), rows in zip(field.parts, rows_of, strict=True):
         if not len(rows):
             continue
@@ -117,27 +171,10 @@ def block_draws(
         scale = float(np.sqrt((factor.sill or 1.0) * factor.variances[0]))
         weights = factor.weights(sites)  # (m, n)
         there = blocks.means(free)
-        noise = factor.readings.noise
-        if noise is not None:
-            spread = np.sqrt(noise) / scale
-            there = there + spread * np.stack([rngs[k].standard_normal(len(noise)) for k in rows])
+        if factor.readings.noise is not None:
+            spread = np.sqrt(factor.readings.noise) / scale
+            there = there + spread * np.stack([rngs[k].standard_normal(len(spread)) for k in rows])
         work = scale * free + (factor.values[:, 0] - scale * there) @ weights.T
-        before[rows] = told.raw(shaped(work, told))
-        after[rows] = before[rows] if noise is not None else _held(work, weights, blocks, told)
-    return before, after
-
-
-def _held(work: Array, weights: Array, blocks: Blocks, told: Predictive) -> Array:
-    """Return raw draws (K, m) whose block means are the readings, moved as smoothly as kriging."""
-    target = told.transform.forward(blocks.readings)
-    raw = told.raw(shaped(work, told))
-    near = NEAR * max(float(np.std(blocks.readings)), float(np.abs(blocks.readings).max()) * 1e-6)
-    for _ in range(ROUNDS):
-        means = blocks.means(raw)
-        if np.abs(means - blocks.readings).max() <= near:
-            break
-        # the shape widens a step in working units, so a full one could overshoot
-        gap = (target - told.transform.forward(means)) / max(told.shape.width, 1.0)
-        work = work + gap @ weights.T
-        raw = told.raw(shaped(work, told))
-    return blocks.fixed(raw, told.transform.floor)
+        errors[rows] = shaped(work, told)
+        parts.append((rows, weights))
+    return BlockDraws(blocks, told, errors, parts, noisy)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +26,7 @@ RATIOS = (2.0, 4.0)
 ANGLES = (0.0, math.pi / 4, math.pi / 2, 3 * math.pi / 4)
 # Practical range: where the correlation has fallen to 5 %, in units of the scale.
 PRACTICAL = {0.5: 2.996, 1.5: 2.739, 2.5: 2.647}
+SAME = 1e-8  # of the largest distance: lags that are one
 NAMES = {0.5: "Matérn 1/2 (exponential)", 1.5: "Matérn 3/2", 2.5: "Matérn 5/2"}
 
 
@@ -51,6 +53,27 @@ class Sites:
 
     def __len__(self) -> int:
         return len(self.xy)
+
+    @cached_property
+    def lags(self) -> tuple[Array, Array, NDArray[np.int64]]:
+        """What lies between places of two of these sites.
+
+        Returns
+        -------
+        array (g, k, 2)
+            Every gap of places within sites, and every lag between sites once; few on a lattice.
+        array (g,)
+            How often each gap is.
+        array (n, n)
+            Which of the k lags a pair of sites has.
+        """
+        apart = (self.xy[:, None] - self.xy[None]).reshape(-1, self.xy.shape[1])
+        whole = np.round(apart / (SAME * max(float(np.abs(apart).max()), 1e-12))).astype(np.int64)
+        key = whole @ (2 * int(1 / SAME) + 1) ** np.arange(whole.shape[1])
+        _, first, place = np.unique(key, return_index=True, return_inverse=True)
+        gaps, shares = zip(*_gaps(self, self), strict=True)
+        between = np.stack(gaps)[:, None] + apart[first][None]
+        return between, np.array(shares), place.reshape(len(self), len(self))
 
     def __getitem__(self, chosen: NDArray[np.integer] | NDArray[np.bool_] | slice) -> Sites:
         """Return some of the sites."""
@@ -120,6 +143,11 @@ class Covariance:
         """Return the correlations (n, m) of what two sets of sites share; no nugget in it."""
         if a.within is None and b.within is None:
             return self._of_places(a.xy, a, b) + self.of_features(a, b)
+        if a is b and a.days is None and a.xy.shape[1] == 2:
+            between, shares, place = a.lags
+            h = np.linalg.norm(self.stretched(between.reshape(-1, 2)), axis=1)
+            lag = shares @ matern(h, self.nu, self.scale).reshape(len(shares), -1)
+            return (1 - self.nugget) * lag[place] + self.of_features(a, b)
         field = np.zeros((len(a), len(b)))
         for gap, share in _gaps(a, b):
             field += share * self._of_places(a.xy + gap, a, b)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
 
+from ..field.blocks import WITHIN
 from ..field.covariance import Sites
 from ..field.transform import WORDS
 from .metric import Metric
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 QUANTILES = {"q05": 0.05, "q25": 0.25, "q50": 0.5, "q75": 0.75, "q95": 0.95}
 FEW = 12  # readings that say little
-WITHIN = 4  # places a side that stand for a cell of a raster
 DAY = np.timedelta64(1, "D")
 
 

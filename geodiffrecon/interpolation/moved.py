@@ -96,12 +96,20 @@ class Date:
         return np.asarray(self._blocks.fixed(full[None], floor)[0][inside])
 
     def _of_blocks(self, count: int) -> tuple[Array, Array]:
-        """Return joint draws (count, cells) given block means: in working units, in raw ones."""
+        """Return joint draws (count, cells) given block means in working units; and the final ones.
+
+        These are moved by the core, and hold the means in raw units.
+        """
         assert isinstance(self.field, Field)
         noise = NoiseField(self.made.seed, self.nodes.shape, STREAM)
         rngs = [noise.generator(k, self.day) for k in range(count)]
         told = self.field.predict(self._sites)
-        return block_draws(self.field, self._blocks, self._sites, told, rngs)
+        drawn = block_draws(self.field, self._blocks, self._sites, told, rngs)
+        errors, width = drawn.held(drawn.errors), told.shape.width
+        if self.core is not None:
+            change = self.core.change(errors / width, self._noise)
+            errors = drawn.held(errors + width * change)
+        return told.raw(drawn.errors), drawn.raw(errors)
 
     @cached_property
     def _blocks(self) -> Blocks:

@@ -60,7 +60,9 @@ def stirred() -> CoreNetwork:
 def lessons() -> Lessons:
     rng = np.random.default_rng(4)
     held = packed([simulated_case(rng, 16) for _ in range(8)])
-    return Lessons(**{name: torch.from_numpy(held[name]).float() for name in ARRAYS})
+    return Lessons(
+        **{name: torch.from_numpy(held[name]).float() for name in ARRAYS if name in held}
+    )
 
 
 def lattice(size: int) -> Sites:
