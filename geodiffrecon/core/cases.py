@@ -36,6 +36,7 @@ KNOTS = 161
 LEAK = 0.05  # slope of the curve below the floor, of its slope in the middle: gradients pass there
 WILD = 40.0  # working units beyond which a case teaches nothing
 DRAWS = 6
+LIFTED, HIGHEST = 0.3, 5.0  # share of signed fields, and spreads that zero lies below them
 DATED, EXPLAINED = 0.15, 0.3  # shares of the cases with several dates, and with covariates
 MOST_DATES, MOST_READINGS = 6, 120
 LARGE = 48  # side of every eighth shard; the others have 32
@@ -100,9 +101,16 @@ def simulated_case(rng: np.random.Generator, size: int = 32) -> Case:
     while True:
         dated = size <= 32 and rng.random() < DATED
         made = simulate(rng, size, dates=int(rng.integers(2, MOST_DATES + 1)) if dated else 1)
-        found = case_of(scene_of(made.values, rng), rng, family=made.family)
+        found = case_of(scene_of(lifted(made.values, rng), rng), rng, family=made.family)
         if found is not None:
             return found
+
+
+def lifted(values: Array, rng: np.random.Generator) -> Array:
+    """Return a share of signed maps on a scale that begins below them, as kelvin and metres do."""
+    if values.min() >= 0 or rng.random() > LIFTED:
+        return values
+    return np.asarray(values - values.min() + rng.uniform(0, HIGHEST) * values.std())
 
 
 def scene_of(values: Array, rng: np.random.Generator) -> Scene:
@@ -185,7 +193,7 @@ def simulated_blocks(rng: np.random.Generator, size: int, factor: int) -> Case:
     """Return a case of a random family whose readings are means of blocks of cells."""
     while True:
         made = simulate(rng, size)
-        values = made.values[0]
+        values = lifted(made.values, rng)[0]
         covariates = None
         if rng.random() < EXPLAINED:
             number = int(rng.integers(1, COVARIATES + 1))
@@ -207,7 +215,7 @@ def blocks_seen(values: Array, factor: int, rng: np.random.Generator) -> NDArray
         seen = pattern(rng, means, max(int((1 - hidden) * count), FEWEST_BLOCKS))
     index = np.full(count, -1)
     index[np.sort(seen)] = np.arange(len(seen))
-    return np.kron(index.reshape(rows, cols), np.ones((factor, factor), np.int64))
+    return np.asarray(np.kron(index.reshape(rows, cols), np.ones((factor, factor), np.int64)))
 
 
 def blocks_case(
@@ -352,7 +360,8 @@ def packed(cases: list[Case]) -> dict[str, NDArray[Any]]:
     }
     for name in ("numbers", "curve", "raw"):
         found[name] = np.stack([getattr(case, name) for case in cases]).astype(np.float32)
-    if cases[0].blocks is not None:
-        found["blocks"] = np.stack([case.blocks for case in cases]).astype(np.float16)
+    blocks = [case.blocks for case in cases if case.blocks is not None]
+    if blocks:
+        found["blocks"] = np.stack(blocks).astype(np.float16)
     found["family"] = np.array([case.family for case in cases])
     return found

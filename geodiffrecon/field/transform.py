@@ -24,6 +24,7 @@ WORDS = {
     "scores": "the normal scores",
 }
 KNOTS = 200  # of the normal scores
+BENT = 3.0  # spreads from zero beyond which roots and logarithms are as good as straight
 LEAST_SHARE = 0.05  # of the median: what zeros are lifted by before the logarithm
 TAIL = 0.25  # of the scores, on either side, whose slope goes on beyond the data
 STEEP = 1e-9
@@ -100,13 +101,15 @@ class Transform:
 def usable(values: Array, kind: str) -> list[str]:
     """Return the transforms that `values` allow; `kind` is "auto", "real" or "positive".
 
+    Values far from zero are left as they are: kelvin are mapped as degrees are.
+
     Examples
     --------
     >>> usable(np.array([-1.0, 2.0]), "auto")
     ['none']
     """
     found = ["none"]
-    if values.min() >= 0 and kind != "real":
+    if 0 <= values.min() <= BENT * values.std() and kind != "real":
         found.append("sqrt")
         if np.mean(values > 0) > 0.9:
             found.append("log")
