@@ -50,11 +50,16 @@ sample: $(STAMP)
 
 # One process simulates while the other trains; both go on where they were stopped.
 PRETRAINED ?= out/pretrained
+TEACH := $(BIN)/python -m geodiffrecon.core.teach $(PRETRAINED)
 pretrained: $(STAMP)
-	$(BIN)/python -m geodiffrecon.core.teach $(PRETRAINED) --simulate 3 --validation 2
-	$(BIN)/python -m geodiffrecon.core.teach $(PRETRAINED) --simulate 75 & \
-	  $(BIN)/python -m geodiffrecon.core.teach $(PRETRAINED) --minutes 80 && wait
-	cp $(PRETRAINED)/core_0.safetensors geodiffrecon/core/core.safetensors
+	$(TEACH)/completion --simulate 3 --validation 2
+	$(TEACH)/completion --simulate 75 & $(TEACH)/completion --minutes 48 && wait
+	$(TEACH)/refinement --stage refinement --simulate 4 --validation 4
+	$(TEACH)/refinement --stage refinement --simulate 40 & \
+	  $(TEACH)/refinement --stage refinement --minutes 35 \
+	  --start $(PRETRAINED)/completion/completion_0.safetensors && wait
+	cp $(PRETRAINED)/completion/completion_0.safetensors geodiffrecon/core/completion.safetensors
+	cp $(PRETRAINED)/refinement/refinement_0.safetensors geodiffrecon/core/refinement.safetensors
 
 .venv: $(STAMP)
 

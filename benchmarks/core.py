@@ -261,7 +261,7 @@ def main() -> None:
     if asked.weights:
         from geodiffrecon.core import weights
 
-        weights.shipped = lambda: asked.weights
+        weights.shipped = lambda stage: asked.weights
     against_best, against_start, kept = [], [], {}
     heads = (
         "set", "cases", "start / best kriging", "core / best (90 %)", "core / start (90 %)", "MAE",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,10 +18,11 @@ from scipy.spatial import cKDTree
 from .context import Lattice, context_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
+    from ..field.blocks import Blocks
     from ..field.covariance import Sites
     from ..field.field import Field
     from .context import Context
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 COUNTED = 32  # draws that statistics are made of
 TOGETHER = 8  # draws that pass the network at once; fixed, so that results do not depend on memory
-LARGEST = 64  # nodes a side
+LARGEST = 64  # nodes a side, and cells of a window
 DOUBT = 4.0  # how fast the core is trusted less outside what it was taught on
 FEWEST = 4  # readings that the core needs
 NEAR = 0.75  # of a node's width, within which a reading belongs to it
@@ -112,30 +114,55 @@ class Mover:
         noise : callable
             White noise of the nodes (rows, cols), of a draw and a step.
         """
+        from .bridge import STEPS
+
+        found = np.zeros((len(r), *self.shape))
+        for low in range(0, len(r), TOGETHER):
+            part = np.clip(r[low : low + TOGETHER], -8, 8).reshape(-1, *self.shape)
+            white = np.stack([
+                [noise(k, step) for k in range(low, low + len(part))] for step in range(STEPS)
+            ])  # fmt: skip
+            total = np.zeros(self.shape)
+            for window, weight in windows(self.shape):
+                change = self._inside(window, part[:, *window], white[:, :, *window])
+                found[low : low + TOGETHER, *window] += weight * change
+                total[window] += weight
+            found[low : low + TOGETHER] /= total
+        return self.strength * found.reshape(r.shape)
+
+    def _inside(self, window: tuple[slice, slice], r: Array, white: Array) -> Array:
+        """Return the change (K, rows, cols) of draws in a window."""
         import torch
 
-        from .bridge import STEPS, Cases, moved
+        from .bridge import Cases, moved
 
         def tensor(values: Array | NDArray[np.float32]) -> torch.Tensor:
             return torch.from_numpy(np.ascontiguousarray(values, np.float32))[None]
 
-        context, size = self.context, self.shape
+        context, maps = self.context, self.context.maps[:, *window]
         cases = Cases(
-            tensor(context.maps), tensor(context.numbers),
-            tensor(context.location.reshape(size)), tensor(context.scale.reshape(size)),
+            tensor(maps), tensor(context.numbers),
+            tensor(context.location.reshape(self.shape)[window]),
+            tensor(context.scale.reshape(self.shape)[window]),
         )  # fmt: skip
-        found = np.empty(r.shape)
-        for low in range(0, len(r), TOGETHER):
-            part = np.clip(r[low : low + TOGETHER], -8, 8)
-            white = np.stack([
-                [noise(k, step) for k in range(low, low + len(part))] for step in range(STEPS)
-            ])  # fmt: skip
-            start = tensor(part.reshape(-1, *size))
-            with torch.inference_mode():
-                white_ = torch.from_numpy(white.astype(np.float32))[:, None]
-                end = moved(self.network, cases, start, white_)
-            found[low : low + TOGETHER] = (end - start)[0].double().numpy().reshape(len(part), -1)
-        return self.strength * found
+        start = tensor(r)
+        with torch.inference_mode():
+            noise = torch.from_numpy(white.astype(np.float32))[:, None]
+            end = moved(self.network, cases, start, noise)
+        return np.asarray((end - start)[0].double().numpy())
+
+
+def windows(shape: tuple[int, int]) -> Iterator[tuple[tuple[slice, slice], Array]]:
+    """Yield windows of at most 64 cells a side, half over each other, and the weights in them."""
+    along = []
+    for size in shape:
+        wide = min(size, LARGEST)
+        count = 1 if size <= LARGEST else -(-(size - wide) // (LARGEST // 2)) + 1
+        starts = np.linspace(0, size - wide, count).round().astype(int)
+        hat = np.minimum(np.arange(wide) + 1, wide - np.arange(wide)) / wide
+        along.append([(slice(k, k + wide), hat if count > 1 else np.ones(wide)) for k in starts])
+    for (rows, down), (cols, across) in product(*along):
+        yield (rows, cols), np.outer(down, across)
 
 
 def mover(field: Field, sites: Sites, nodes: Nodes, *, strength: float | None) -> Mover | None:
@@ -164,10 +191,41 @@ def mover(field: Field, sites: Sites, nodes: Nodes, *, strength: float | None) -
     seen, readings, width = _seen(field, sites, (rows, cols))
     if strength == 0 or len(readings) < FEWEST or min(rows, cols) < 2:
         return None
-    network, card = load_core()
+    network, card = load_core("completion")
     context = context_of(field, Lattice((rows, cols), sites, width, seen, readings))
     far = trust(context.numbers, card) if strength is None else strength
     return Mover(network, context, (rows, cols), far)
+
+
+def block_mover(
+    field: Field, sites: Sites, blocks: Blocks, factor: int, *, strength: float | None
+) -> Mover | None:
+    """Return the core for a map whose readings are means of blocks; as `mover`.
+
+    Parameters
+    ----------
+    field : Field
+        What the means say.
+    sites : Sites
+        All cells, row by row.
+    blocks : Blocks
+        Which of them the readings are means of.
+    factor : int
+        Cells along a side of a block.
+    strength : float, optional
+        How far draws go.
+    """
+    from .weights import load_core
+
+    if strength == 0 or len(blocks.readings) < FEWEST:
+        return None
+    network, card = load_core("refinement")
+    width = math.sqrt(abs(blocks.step[0] * blocks.step[1]))
+    none, every = np.empty(0, np.int64), np.arange(len(blocks.readings))
+    lattice = Lattice(blocks.shape, sites, width, none, every, blocks.index, factor)
+    context = context_of(field, lattice)
+    far = trust(context.numbers, card) if strength is None else strength
+    return Mover(network, context, blocks.shape, far)
 
 
 def trust(numbers: NDArray[np.float32], card: Card) -> float:

@@ -252,7 +252,8 @@ def teach(
                 checkpoint,
             )  # fmt: skip
     ratio = judged(kept, held)
-    save_core(kept, folder / f"{stage}_{seed}.safetensors", card_of(shelf, held, ratio, minutes))
+    card = card_of(shelf, held, ratio, minutes)
+    save_core(kept, folder / f"{stage}_{seed}.safetensors", card, stage=stage)
 
 
 def card_of(shelf: Shelf, held: Shelf, ratio: Tensor, minutes: float) -> Card:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import IncompatibleModel
-from .context import MAPS, NUMBERS
+from .context import STAGES
 
 if TYPE_CHECKING:
     from .network import CoreNetwork
@@ -42,23 +42,24 @@ class Card:
     highest: list[float]
 
 
-def save_core(network: CoreNetwork, path: Path, card: Card) -> None:
-    """Write weights in half precision with their card."""
+def save_core(network: CoreNetwork, path: Path, card: Card, *, stage: str) -> None:
+    """Write weights of a stage in half precision with their card."""
     from safetensors.torch import save_file
 
     tensors = {name: value.half().contiguous() for name, value in network.state_dict().items()}
-    told = {"form": FORM, "config": json.dumps(network.config), "card": json.dumps(asdict(card))}
+    about = {"config": json.dumps(network.config), "card": json.dumps(asdict(card))}
+    told = {"form": FORM, "stage": stage, **about}
     save_file(tensors, str(path), metadata=told)
 
 
-def shipped() -> Path:
-    """Return where the weights that come with the package lie."""
-    return Path(str(files("geodiffrecon.core") / "core.safetensors"))
+def shipped(stage: str) -> Path:
+    """Return where the weights of a stage that come with the package lie."""
+    return Path(str(files("geodiffrecon.core") / f"{stage}.safetensors"))
 
 
-@lru_cache(maxsize=2)
-def load_core(path: Path | None = None) -> tuple[CoreNetwork, Card]:
-    """Return network and card of a file; the shipped one by default.
+@lru_cache(maxsize=4)
+def load_core(stage: str, path: Path | None = None) -> tuple[CoreNetwork, Card]:
+    """Return network and card of a stage, "completion" or "refinement"; the shipped by default.
 
     Raises
     ------
@@ -70,7 +71,8 @@ def load_core(path: Path | None = None) -> tuple[CoreNetwork, Card]:
 
     from .network import CoreNetwork
 
-    path = path or shipped()
+    path = path or shipped(stage)
+    maps, numbers = STAGES[stage]
     try:
         with safe_open(str(path), framework="pt") as held:
             told = held.metadata() or {}
@@ -78,7 +80,7 @@ def load_core(path: Path | None = None) -> tuple[CoreNetwork, Card]:
         if told.get("form") != FORM:
             raise ValueError(f"form {told.get('form')!r} where {FORM!r} is read")
         config = json.loads(told["config"])
-        if (config["maps"], config["numbers"]) != (len(MAPS), len(NUMBERS)):
+        if (config["maps"], config["numbers"]) != (len(maps), len(numbers)):
             raise ValueError("other maps or numbers than this version has")
         network = CoreNetwork(**{k: config[k] for k in ("maps", "numbers", "widths", "told")})
         network.load_state_dict(tensors)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core.moving import COUNTED, Moved, Nodes, mover
+from ..core.moving import COUNTED, Moved, Nodes, block_mover, mover
 from ..field.blocks import Blocks, block_draws
 from ..field.field import Field
 from ..noise import NoiseField
@@ -43,8 +43,14 @@ class Date:
     @cached_property
     def core(self) -> Mover | None:
         """What moves the draws; None for many readings, few readings, and a strength of 0."""
-        if not isinstance(self.field, Field) or self.made.factor > 1:
+        if not isinstance(self.field, Field):
             return None
+        if self.made.factor > 1:
+            if self.field.raw.error is not None:
+                return None
+            return block_mover(
+                self.field, self._sites, self._blocks, self.made.factor, strength=self.made.core
+            )
         return mover(self.field, self._node_sites, self.nodes, strength=self.made.core)
 
     def moved(self) -> Moved | None:
@@ -153,7 +159,8 @@ class Date:
         return np.stack(rows).astype(np.float64)
 
     def _noise(self, draw: int, step: int) -> Array:
-        noise = NoiseField(self.made.seed, self.nodes.count, STEPS_STREAM + step)
+        shape = self.nodes.shape if self.made.factor > 1 else self.nodes.count
+        noise = NoiseField(self.made.seed, shape, STEPS_STREAM + step)
         return noise(draw, self.day).astype(np.float64)
 
 
@@ -165,8 +172,8 @@ def moved_how(made: Interpolation) -> str:
     if core is None:
         many = not isinstance(made.fields[0], Field)
         why = "so many readings" if many else "so few readings"
-        if made.factor > 1:
-            why = "means of cells"
+        if made.factor > 1 and made.survey.error is not None:
+            why = "means of cells with errors"
         return f"Diffusion has nothing to add to {why}."
     return (
         f"Diffusion, taught on simulated fields, moves the draws by {core.strength:.0%} of what "

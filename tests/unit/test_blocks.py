@@ -150,3 +150,66 @@ def test_noisy_cells_are_not_held(tmp_path):
     maps = gdr.interpolate(path, resolution=1000, error=0.5, samples=2)
     gap = np.abs(pooled(maps["value_draws"].values.astype(np.float64), 2) - coarse)
     assert 0.01 < gap.mean() < 0.3 * coarse.std()
+
+
+def moving(monkeypatch):
+    """Let the second stage move draws by what an untaught network says."""
+    import torch
+
+    from geodiffrecon.core import weights
+    from geodiffrecon.core.context import BLOCK_MAPS, BLOCK_NUMBERS
+    from geodiffrecon.core.network import CoreNetwork
+
+    torch.manual_seed(0)
+    network = CoreNetwork(len(BLOCK_MAPS), len(BLOCK_NUMBERS)).eval()
+    for values in network.parameters():
+        torch.nn.init.normal_(values, std=0.03)
+    wide = [-99.0] * len(BLOCK_NUMBERS), [99.0] * len(BLOCK_NUMBERS)
+    card = weights.Card(1, 1.0, 1, 0.9, *wide)
+    monkeypatch.setattr(weights, "load_core", lambda stage: (network, card))
+
+
+@pytest.mark.parametrize("form", [np.exp, lambda v: v])
+def test_whatever_the_second_stage_says_means_are_held(tmp_path, monkeypatch, form):
+    moving(monkeypatch)
+    truth = form(smooth(32))
+    coarse = pooled(truth, 4)
+    known = np.random.default_rng(0).random(coarse.shape) > 0.3
+    path = written(tmp_path / "c.tif", np.where(known, coarse, np.nan)[None])
+    maps = gdr.interpolate(path, resolution=1000, samples=3)
+    plain = gdr.interpolate(path, resolution=1000, samples=3, core=0)
+    assert np.abs(maps["value_draws"] - plain["value_draws"]).mean() > 1e-3 * coarse.std()
+    for layer in [maps["value"].values, *maps["value_draws"].values]:
+        gap = np.abs(pooled(layer.astype(np.float64), 4) - coarse)[known]
+        assert gap.max() < 3e-6 * max(coarse.std(), np.abs(coarse).max())
+
+
+def test_large_maps_are_moved_in_windows_without_a_seam(monkeypatch):
+    from geodiffrecon.core.moving import LARGEST, windows
+
+    for shape in ((64, 64), (65, 40), (130, 200)):
+        total = np.zeros(shape)
+        for window, weight in windows(shape):
+            assert weight.shape == total[window].shape
+            assert max(weight.shape) <= LARGEST
+            total[window] += weight
+        assert total.min() > 0
+    parts = list(windows((64, 128)))
+    assert [cols.start for (_, cols), _ in parts] == [0, 32, 64]
+
+
+def test_the_second_stage_sees_no_cell_that_is_hidden():
+    from geodiffrecon.core.cases import believed_blocks, blocks_seen
+    from geodiffrecon.core.context import context_of
+
+    rng = np.random.default_rng(3)
+    truth = np.exp(smooth(32))
+    index = blocks_seen(truth, 4, np.random.default_rng(5))
+    other = truth.copy()
+    for block in range(index.max() + 1):  # the same means of other cells
+        here = index == block
+        other[here] = rng.permutation(truth[here])
+    other[index < 0] *= 3
+    a, b = (context_of(*believed_blocks(v, index, None, 4)[:2]) for v in (truth, other))
+    np.testing.assert_allclose(a.maps, b.maps, atol=1e-5)
+    np.testing.assert_allclose(a.numbers, b.numbers, atol=1e-5)

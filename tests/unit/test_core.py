@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -240,8 +238,8 @@ def test_turned_lessons_score_as_they_did(lessons: Lessons) -> None:
 def test_weights_come_back_and_damaged_ones_are_refused(tmp_path) -> None:  # type: ignore[no-untyped-def]
     card = Card(1, 2.0, 3, 0.9, [0.0] * len(NUMBERS), [1.0] * len(NUMBERS))
     path = tmp_path / "core.safetensors"
-    save_core(stirred(), path, card)
-    made, told = load_core(path)
+    save_core(stirred(), path, card, stage="completion")
+    made, told = load_core("completion", path)
     assert told == card
     r = torch.randn(1, 2, len(MAPS), 8, 8)
     assert made(r[:, 0], torch.zeros(1, len(NUMBERS)), r[:, :, :3], torch.zeros(1, 2)).shape == (
@@ -252,16 +250,15 @@ def test_weights_come_back_and_damaged_ones_are_refused(tmp_path) -> None:  # ty
         broken = tmp_path / f"{len(damaged)}.safetensors"
         broken.write_bytes(damaged)
         with pytest.raises(IncompatibleModel, match="cannot be used"):
-            load_core(broken)
+            load_core("completion", broken)
 
 
-def test_shipped_weights_are_small_and_say_where_they_come_from() -> None:
-    path = weights.shipped()
-    assert path.stat().st_size < 4_000_000
-    _, card = load_core()
+@pytest.mark.parametrize("stage", ["completion", "refinement"])
+def test_shipped_weights_are_small_and_say_where_they_come_from(stage: str) -> None:
+    assert weights.shipped(stage).stat().st_size < 2_000_000
+    _, card = load_core(stage)
     assert card.cases > 5_000
     assert card.held_ratio < 1
-    json.dumps(card.held_ratio)
 
 
 def test_trust_falls_outside_what_was_seen() -> None:
