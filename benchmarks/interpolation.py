@@ -5,7 +5,8 @@
 DATA is a folder with ``beijing_pm25_stations_public.csv.gz``, ``era5_t2m_uk_2019-03.nc`` and
 ``rain_radar_nl.nc``. Needs pykrige, verde and scikit-gstat (for the Meuse readings) beside this
 library. Every case is left out in ten random folds and in ten blocks. Kriging takes the best of
-four variograms by PyKrige's own cross-validation, once a case and with nothing left out; methods
+four variograms by PyKrige's own cross-validation, and the spline its damping by verde's, once a case
+and with nothing left out; methods
 without a distribution get a normal one from their own left-out errors. The best rival is picked
 with hindsight, set by set.
 """
@@ -56,6 +57,7 @@ class Case:
     values: Array
     days: Array | None = None
     variograms: dict[tuple[str, bool], str] = field(default_factory=dict)
+    spline: dict[str, float] = field(default_factory=dict)
 
 
 def ours(known: Case, wanted: Case) -> Told:
@@ -137,7 +139,8 @@ def with_errors(guess: Callable[[Case, Array], Array]) -> Callable[[Case, Case],
         mean, left = guess(known, wanted.xy), np.empty(len(known.values))
         which = np.random.default_rng(0).permutation(len(left)) % FOLDS
         for fold in range(FOLDS):
-            rest = Case(known.xy[which != fold], known.values[which != fold])
+            own = which != fold
+            rest = Case(known.xy[own], known.values[own], spline=known.spline)
             left[which == fold] = guess(rest, known.xy[which == fold])
         spread = float(np.sqrt(np.mean((left - known.values) ** 2)))
         return mean, lambda level: mean + spread * ndtri(level)
@@ -154,12 +157,23 @@ def inverse_distance(known: Case, wanted: Array) -> Array:
 
 
 def spline(known: Case, wanted: Array) -> Array:
-    """Return verde's spline with the damping of its own cross-validation."""
+    """Return verde's spline, as its own cross-validation likes it best."""
     import verde
 
-    chosen = verde.SplineCV(dampings=(1e-10, 1e-5, 1e-3, 1e-1), mindists=(0.1, 1.0))
-    chosen.fit(tuple(known.xy.T), known.values)
-    return np.asarray(chosen.predict(tuple(wanted.T)))
+    made = verde.Spline(**known.spline).fit(tuple(known.xy.T), known.values)
+    return np.asarray(made.predict(tuple(wanted.T)))
+
+
+def best_spline(case: Case) -> dict[str, float]:
+    """Return damping and least distance that verde's own cross-validation likes best."""
+    import verde
+
+    if case.days is not None:
+        first = case.days == case.days[0]
+        case = Case(case.xy[first], case.values[first])
+    tried = verde.SplineCV(dampings=(1e-10, 1e-5, 1e-3, 1e-1), mindists=(0.1, 1.0))
+    tried.fit(tuple(case.xy.T), case.values)
+    return {"damping": tried.spline_.damping, "mindist": tried.spline_.mindist}
 
 
 METHODS = {
@@ -267,7 +281,7 @@ def told_of(method: str, known: Case, wanted: Case) -> tuple[Array, Array]:
         here, there = known.days == day, wanted.days == day
         part = Case(wanted.xy[there], wanted.values[there])
         some, quantile = METHODS[method](
-            Case(known.xy[here], known.values[here], None, known.variograms), part
+            Case(known.xy[here], known.values[here], None, known.variograms, known.spline), part
         )
         mean[there] = some
         quantiles[there] = np.stack([quantile(float(q)) for q in levels], axis=1)
@@ -281,7 +295,7 @@ def scores_of(case: Case, method: str, *, blocks: bool) -> tuple[float, float, f
 
     def part(rows: NDArray[np.bool_]) -> Case:
         days = None if case.days is None else case.days[rows]
-        return Case(case.xy[rows], case.values[rows], days, case.variograms)
+        return Case(case.xy[rows], case.values[rows], days, case.variograms, case.spline)
 
     for number in np.unique(fold):
         away = fold == number
@@ -336,6 +350,8 @@ def main() -> None:
         cases = list(SETS[name](given.data, count))
         for case, kind, logs in product(cases, ("ordinary", "universal"), (False, True)):
             case.variograms[kind, logs] = best_variogram(case, logs=logs and case.values.min() >= 0)
+        for case in cases:
+            case.spline.update(best_spline(case))
         for blocks in (False, True):
             found = {
                 method: np.array([scores_of(case, method, blocks=blocks) for case in cases])

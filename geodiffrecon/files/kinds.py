@@ -22,7 +22,8 @@ SIGNS = (b"CDF\x01", b"CDF\x02", b"CDF\x05", b"\x89HDF")
 def holds_points(path: Path) -> bool:
     """Tell whether a file holds points rather than maps.
 
-    Its name tells, but GeoPackages and archives may hold either, so they are looked into.
+    Its name tells, but GeoPackages and archives may hold either, so they are looked into; what has
+    a header file beside it, such as `a.dat` and `a.hdr`, is a raster of ENVI or ESRI.
 
     Examples
     --------
@@ -33,6 +34,8 @@ def holds_points(path: Path) -> bool:
     found = {suffix.lower() for suffix in path.suffixes[-2:]} & POINT_SUFFIXES
     if not found or not path.is_file():
         return bool(found)
+    if path.with_suffix(".hdr").is_file():
+        return False
     if path.suffix.lower() == ".zip":
         return _zipped_points(path)
     return path.suffix.lower() != ".gpkg" or _has_layers(path)

@@ -8,8 +8,6 @@ import pytest
 import xarray as xr
 from shapely.geometry import box
 
-import geodiffrecon as gdr
-
 from .conftest import geodiffrecon
 from .test_stations_cli import COLUMNS, GRID, QUICK, STEPS, readings
 
@@ -19,7 +17,7 @@ def series(tmp_path_factory):
     """A folder with hourly readings of 14 stations, two districts, and inhabitants."""
     folder = tmp_path_factory.mktemp("series")
     rows = readings()
-    rows[: 14 * 24 * 4].to_csv(folder / "stations.csv", index=False)
+    rows[: 14 * 24 * 3].to_csv(folder / "stations.csv", index=False)
     shapes = [box(115, 39, 116, 40), box(116, 40, 117, 41)]
     gpd.GeoDataFrame({"name": ["south", "north"]}, geometry=shapes, crs="EPSG:4326").to_file(
         folder / "districts.gpkg"
@@ -31,7 +29,7 @@ def test_map_learns_a_series_and_tells_districts(series):
     out = series / "maps"
     done = geodiffrecon(
         "map", series / "stations.csv", "--value", "pm25", "--time", "time", "--learn",
-        "--resolution", 0.2, "--dates", "2024-03-04T10:00", "2024-03-04T12:00",
+        "--resolution", 0.2, "--dates", "2024-03-03T10:00", "2024-03-03T12:00",
         "--zones", series / "districts.gpkg", "--out", out, "--progress", "json",
     )  # fmt: skip
     assert done.code == 0, done.err
@@ -41,11 +39,6 @@ def test_map_learns_a_series_and_tells_districts(series):
         assert "pm25_draws" not in maps
         assert np.isfinite(maps["pm25"]).all()
         told = maps.load()
-    again = gdr.interpolate(
-        series / "stations.csv", "pm25", time="time", learn=True, resolution=0.2,
-        dates=("2024-03-04T10:00", "2024-03-04T12:00"),
-    )  # fmt: skip
-    np.testing.assert_allclose(again["pm25"], told["pm25"], rtol=1e-5)
     zones = gpd.read_file(out / "pm25_zones_districts.gpkg")
     assert len(zones) == 6
     inside = told["pm25"].sel(longitude=slice(115, 116)).isel(time=0)
@@ -61,7 +54,7 @@ def test_reconstruct_tells_districts_from_joint_draws(series):
     assert fitted.code == 0, fitted.err
     done = geodiffrecon(
         "reconstruct", series / "stations.csv", "--model", model, "--out", out,
-        "--time", "2024-03-04T10:00", "2024-03-04T11:00", "--exceed", 40,
+        "--time", "2024-03-03T10:00", "2024-03-03T11:00", "--exceed", 40,
         "--zones", series / "districts.gpkg", "--progress", "json",
     )  # fmt: skip
     assert done.code == 0, done.err

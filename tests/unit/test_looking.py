@@ -316,3 +316,13 @@ def test_a_time_in_the_name_of_the_file(tmp_path, capsys):
     found = described(capsys, path, "--time-from", "A%Y%j")
     assert found["times"] == "2024-02-01T00:00:00Z"
     assert found["next"].endswith("--time-from A%Y%j")
+
+
+def test_a_raster_of_envi_is_no_table_whatever_its_name(tmp_path):
+    with rasterio.open(
+        tmp_path / "a.dat", "w", driver="ENVI", height=3, width=4, count=1, dtype="float32",
+        crs="EPSG:32650", transform=Affine(10, 0, 4e5, 0, -10, 4e6),
+    ) as target:  # fmt: skip
+        target.write(np.arange(12.0, dtype="float32").reshape(1, 3, 4))
+    assert not holds_points(tmp_path / "a.dat")
+    assert holds_points(tmp_path / "b.dat")
