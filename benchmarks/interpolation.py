@@ -5,10 +5,9 @@
 DATA is a folder with ``beijing_pm25_stations_public.csv.gz``, ``era5_t2m_uk_2019-03.nc`` and
 ``rain_radar_nl.nc``. Needs pykrige, verde and scikit-gstat (for the Meuse readings) beside this
 library. Every case is left out in ten random folds and in ten blocks. Kriging takes the best of
-four variograms by PyKrige's own cross-validation, and the spline its damping by verde's, once a case
-and with nothing left out; methods
-without a distribution get a normal one from their own left-out errors. The best rival is picked
-with hindsight, set by set.
+four variograms by PyKrige's own cross-validation, and the spline its damping by verde's, once a
+case and with nothing left out; methods without a distribution get a normal one from their own
+left-out errors. The best rival is picked with hindsight, set by set.
 """
 
 from __future__ import annotations
