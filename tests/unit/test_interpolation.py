@@ -541,3 +541,14 @@ def test_what_a_series_cannot_be_learnt_from_is_said(tmp_path):
     )
     assert "common step" in told_of(uneven, time="time", learn=True)
     assert "give --time" in told_of(raster(tmp_path / "a.tif", holed()[0]), learn=True)
+
+
+def test_kelvin_are_mapped_as_degrees_are():
+    x, y = scattered(80)
+    degrees = hills(x, y) - 20
+    made = {}
+    for name, offset in (("degrees", 0.0), ("kelvin", 273.15)):
+        maps = gdr.interpolate(frame(x, y, degrees + offset), value="zinc", core=0)
+        made[name] = maps["zinc"] - offset, maps["zinc_q95"] - offset
+    for a, b in zip(*made.values(), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-3)
