@@ -89,7 +89,10 @@ def kriged(kind: str, *, logs: bool) -> Callable[[Case, Case], Told]:
             mean, variance = (np.asarray(a) for a in made.execute("points", *wanted.xy.T))
         except (ValueError, np.linalg.LinAlgError):
             return flat(known, wanted)
-        spread = np.sqrt(np.maximum(variance, 1e-12))
+        # systems that are nearly singular now and then explode: the rival is held near its data
+        reach = float(np.ptp(work))
+        mean = np.clip(mean, work.min() - reach, work.max() + reach)
+        spread = np.clip(np.sqrt(np.maximum(variance, 1e-12)), 0, 2 * reach)
         if not logs:
             return mean, lambda level: mean + spread * ndtri(level)
         most = np.log(10 * (known.values.max() + lift))
