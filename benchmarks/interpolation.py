@@ -259,7 +259,7 @@ def wells(data: Path, count: int) -> Iterator[Case]:
 
 
 SETS = {"meuse": meuse, "beijing": beijing, "era5": temperature, "rain": rain, "wells": wells}
-FULL = {"meuse": 1, "beijing": 300, "era5": 50, "rain": 30, "wells": 4}
+FULL = {"meuse": 1, "beijing": 300, "era5": 50, "rain": 30, "wells": 32}
 
 
 def folds_of(case: Case, *, blocks: bool) -> Array:
@@ -327,8 +327,10 @@ def compared(found: dict[str, Array]) -> dict[str, Any]:
     low, high = interval(
         lambda rows: mine[rows, 0].mean() / rivals[best][rows, 0].mean(), len(mine)
     )
+    # a rival that explodes in a few cases is judged by its usual ones here
+    usual = max(float(np.median(mine[:, 0] / scores[:, 0])) for scores in rivals.values())
     return {
-        "cases": len(mine), "best": best, "crps": mine[:, 0].mean() / rivals[best][:, 0].mean(),
+        "cases": len(mine), "usual": usual, "best": best, "crps": mine[:, 0].mean() / rivals[best][:, 0].mean(),
         "low": low, "high": high, "mae": mine[:, 1].mean() / rivals[nearest][:, 1].mean(),
         "best_mae": nearest, "inside": mine[:, 2].mean(), "inside_best": rivals[best][:, 2].mean(),
         "all": {name: scores.mean(axis=0).tolist() for name, scores in found.items()},
@@ -345,7 +347,7 @@ def main() -> None:
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     result: dict[str, Any] = {}
-    print(f"{'set':8} {'left out':8} {'cases':>5} {'CRPS':>6} {'90 %':>13} {'MAE':>6} "
+    print(f"{'set':8} {'left out':8} {'cases':>5} {'CRPS':>6} {'90 %':>13} {'median':>6} {'MAE':>6} "
           f"{'inside':>6}  best rival (its 90 % interval holds)")  # fmt: skip
     for name in given.sets.split(","):
         count = min(FULL[name], given.cases or FULL[name])
@@ -364,7 +366,8 @@ def main() -> None:
             result[f"{name} {how}"] = line
             print(
                 f"{name:8} {how:8} {line['cases']:5} {line['crps']:6.3f} "
-                f"{line['low']:6.3f}-{line['high']:6.3f} {line['mae']:6.3f} {line['inside']:6.3f}  "
+                f"{line['low']:6.3f}-{line['high']:6.3f} {line['usual']:6.3f} {line['mae']:6.3f} "
+                f"{line['inside']:6.3f}  "
                 f"{line['best']} ({line['inside_best']:.3f})", flush=True,
             )  # fmt: skip
             if given.json:

@@ -125,6 +125,7 @@ def choose(raw: Raw, *, kind: str = "auto", transforms: Sequence[str] | None = N
     names = list(transforms or (usable(values, kind) if len(values) >= FEW else ["none"]))
     found = [Transform.of(name, values, floor=floor) for name in names]
     groups = left_groups(raw.sites)
+    places = len(np.unique(raw.sites.xy, axis=0))
     if raw.error is None:
         readings, _ = raw.working(found[0])
         columns = np.stack([transform.forward(values) for transform in found], axis=1)
@@ -139,7 +140,8 @@ def choose(raw: Raw, *, kind: str = "auto", transforms: Sequence[str] | None = N
     best: tuple[float, Choice] | None = None
     for name, transform, trial in zip(names, found, trials, strict=True):
         parts, mean, spread = _mixed(*trial, groups)
-        told = Predictive(mean, spread, transform, fit_shape(_errors(trial, mean, spread)))
+        shape = fit_shape(_errors(trial, mean, spread), places=places)
+        told = Predictive(mean, spread, transform, shape)
         score = float(told.crps(values).mean()) * HANDICAP[name]
         if best is None or score < best[0]:
             kept = [(weight, f.known, f.sill) for weight, f in parts]
