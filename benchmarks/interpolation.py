@@ -330,7 +330,8 @@ def compared(found: dict[str, Array]) -> dict[str, Any]:
     # a rival that explodes in a few cases is judged by its usual ones here
     usual = max(float(np.median(mine[:, 0] / scores[:, 0])) for scores in rivals.values())
     return {
-        "cases": len(mine), "usual": usual, "best": best, "crps": mine[:, 0].mean() / rivals[best][:, 0].mean(),
+        "cases": len(mine), "usual": usual, "best": best,
+        "crps": mine[:, 0].mean() / rivals[best][:, 0].mean(),
         "low": low, "high": high, "mae": mine[:, 1].mean() / rivals[nearest][:, 1].mean(),
         "best_mae": nearest, "inside": mine[:, 2].mean(), "inside_best": rivals[best][:, 2].mean(),
         "all": {name: scores.mean(axis=0).tolist() for name, scores in found.items()},
@@ -347,8 +348,8 @@ def main() -> None:
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     result: dict[str, Any] = {}
-    print(f"{'set':8} {'left out':8} {'cases':>5} {'CRPS':>6} {'90 %':>13} {'median':>6} {'MAE':>6} "
-          f"{'inside':>6}  best rival (its 90 % interval holds)")  # fmt: skip
+    print(f"{'set':8} {'left out':8} {'cases':>5} {'CRPS':>6} {'90 %':>13} {'median':>6} "
+          f"{'MAE':>6} {'inside':>6}  best rival (its 90 % interval holds)")  # fmt: skip
     for name in given.sets.split(","):
         count = min(FULL[name], given.cases or FULL[name])
         cases = list(SETS[name](given.data, count))

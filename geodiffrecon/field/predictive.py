@@ -158,9 +158,10 @@ def gaussian_crps(truth: Array, mean: Array, spread: Array) -> Array:
 def fit_shape(errors: Array, *, places: int | None = None, weight: float = 12.0) -> Shape:
     """Return the shape that scores best on standardised left-out `errors` (n,) of so many places.
 
-    Errors of one place are alike, so that places count and not readings. The score is the CRPS with the ends of the 90 % interval counted more. The width is drawn
-    towards 1 by as much as `weight` errors would say, and heavy tails must gain something. In the
-    end it is widened, because covariance and transform were chosen with the ones left out in view.
+    Errors of one place are alike, so that places count and not readings. The score is the CRPS
+    with the ends of the 90 % interval counted more. The width is drawn towards 1 by as much as
+    `weight` errors would say, and heavy tails must gain something. In the end it is widened,
+    because covariance and transform were chosen with the ones left out in view.
     """
     n = places or len(errors)
     if n < 5:
