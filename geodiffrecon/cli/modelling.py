@@ -98,7 +98,8 @@ def fit_command(
     progress: opt.Progress = opt.Form.TERMINAL,
 ) -> None:
     """Learn a model from fine maps of the past, or from stations alone."""
-    with session(progress) as run:
+    reads, writes = (history, pretrain, *(external or ())), (model, quality)
+    with session(progress, reads=reads, writes=writes) as run:
         from ..archive import check_target
 
         check_target(model)
