@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .archive import read, sound
+from .device import torch_device
 from .model import DiffRecon
-from .store import read
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,9 +33,11 @@ def load(path: str | Path, *, device: str = "auto") -> DiffRecon | StationDiffRe
     IncompatibleModel
         If it is missing, damaged, or of a schema that this version does not know.
     """
+    torch_device(device)
     config, arrays = read(path)
-    if config.get("form") == "stations":
-        from .stations.model import StationDiffRecon
+    with sound(path):
+        if config.get("form") == "stations":
+            from .stations.model import StationDiffRecon
 
-        return StationDiffRecon._from_parts(config, arrays, device)
-    return DiffRecon._from_parts(config, arrays, device)
+            return StationDiffRecon._from_parts(config, arrays, device)
+        return DiffRecon._from_parts(config, arrays, device)

@@ -260,10 +260,10 @@ class DiffRecon(OfVariable):
 
     def save(self, path: str | Path) -> None:
         """Write the model directory, whole or not at all."""
-        from . import store
+        from . import archive
 
         self._fitted()
-        store.write(path, self._config, self._arrays)
+        archive.write(path, self._config, self._arrays)
 
     def info(self) -> dict[str, Any]:
         """Return what the model is, as JSON types."""
@@ -295,16 +295,18 @@ class DiffRecon(OfVariable):
         IncompatibleModel
             If it is missing, damaged, of stations, or of a schema that this version does not know.
         """
-        from . import store
+        from . import archive
 
-        config, arrays = store.read(path)
+        torch_device(device)
+        config, arrays = archive.read(path)
         if "prior" not in config:
             raise IncompatibleModel(f"{path} is no model of maps; open it with geodiffrecon.load.")
-        return cls._from_parts(config, arrays, device)
+        with archive.sound(path):
+            return cls._from_parts(config, arrays, device)
 
     @classmethod
     def _from_parts(cls, config: dict[str, Any], arrays: dict[str, Any], device: str) -> DiffRecon:
-        from . import store
+        from . import archive, store
 
         about = config["about"]
         settings = Settings.from_dict(config["settings"])
@@ -321,7 +323,7 @@ class DiffRecon(OfVariable):
         )  # fmt: skip
         model.prior_calibration = model._calibrations.pop("prior")
         model._config, model._arrays = config, arrays
-        model.model_hash = store.model_hash(config, arrays)
+        model.model_hash = archive.model_hash(config, arrays)
         return model
 
     def layers(self, part: str = "all") -> Reconstructor:
@@ -355,7 +357,7 @@ class DiffRecon(OfVariable):
 
     def _seal(self) -> None:
         """Fix weights, JSON and hash, so that the model in memory is the one that is saved."""
-        from . import store
+        from . import archive, store
 
         model = self._fitted()
         store.round_weights(model)
@@ -373,7 +375,7 @@ class DiffRecon(OfVariable):
             {**self._calibrations, "prior": self.prior_calibration}
         )
         self._config = {**config, "about": about, "calibration": calibration}
-        self.model_hash = store.model_hash(self._config, self._arrays)
+        self.model_hash = archive.model_hash(self._config, self._arrays)
 
     def _observations(
         self, cube: xr.Dataset, external: Covariates | None, readings: Readings | None = None

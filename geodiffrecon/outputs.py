@@ -6,6 +6,7 @@ import os
 import re
 import tempfile
 from contextlib import contextmanager
+from contextvars import ContextVar
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,10 +14,11 @@ from typing import TYPE_CHECKING
 from .errors import InvalidParameter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import xarray as xr
 
+SPARED: ContextVar[frozenset[Path]] = ContextVar("spared", default=frozenset())
 PROVENANCE = ("model_hash", "data_fingerprint", "seed", "samples", "history_used")
 
 
@@ -53,8 +55,53 @@ def whole_files(folder: str | Path) -> Iterator[Path]:
         ) from error
     with draft as name:
         yield Path(name)
+        for part in Path(name).iterdir():
+            if (folder / part.name).resolve() in SPARED.get():
+                raise InvalidParameter(
+                    f"{folder / part.name} is an input, which the output would replace; choose "
+                    "another place."
+                )
         for part in sorted(Path(name).iterdir()):
             os.replace(part, folder / part.name)
+
+
+@contextmanager
+def spared(inputs: Sequence[Path]) -> Iterator[None]:
+    """Let no output of the body replace one of its inputs."""
+    token = SPARED.set(frozenset(path.resolve() for path in inputs))
+    try:
+        yield
+    finally:
+        SPARED.reset(token)
+
+
+def check_targets(inputs: Sequence[Path], outputs: Sequence[Path]) -> None:
+    """Refuse outputs that are inputs or each other, or that cannot be written, before any work.
+
+    Raises
+    ------
+    InvalidParameter
+        With the first such output.
+    """
+    known = {path.resolve() for path in inputs}
+    for output in outputs:
+        place = output.resolve()
+        if place in known:
+            raise InvalidParameter(
+                f"{output} is given twice, and the output would replace what stands there; give "
+                "each file a name of its own."
+            )
+        known.add(place)
+        while not place.exists():
+            place = place.parent
+        try:
+            if place.is_file() and place != output.resolve():
+                raise NotADirectoryError(0, f"{place.name} is a file")
+            tempfile.TemporaryFile(dir=place if place.is_dir() else place.parent).close()
+        except OSError as error:
+            raise InvalidParameter(
+                f"{output} cannot be written ({error.strerror}); choose another place."
+            ) from error
 
 
 def file_name(value: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import Any, Self
 
 from .errors import InvalidParameter
@@ -164,7 +164,20 @@ def _rebuild(cls: type[Any], data: dict[str, Any]) -> Any:
             values[name] = _rebuild(nested.get(name, Layer), value)
         else:
             values[name] = tuple(value) if isinstance(value, list) else value
+    for own in fields(cls):
+        value = values.get(own.name)
+        if not _like(value, own.default):
+            raise InvalidParameter(f"{cls.__name__} has {own.name} {value!r}.")
     return cls(**values)
+
+
+def _like(value: Any, usual: Any) -> bool:
+    """Tell whether a setting is of the type of its default."""
+    if usual is None or usual is MISSING or value is None:
+        return True
+    if isinstance(usual, float):
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return type(value) is type(usual)
 
 
 PAPER = Settings(

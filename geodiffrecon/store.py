@@ -1,14 +1,8 @@
-"""The model directory: config.json and model.safetensors, written whole, read without code."""
+"""A fitted model as JSON and arrays, and back."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import shutil
-import tempfile
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,9 +34,6 @@ if TYPE_CHECKING:
     from .steps import TimeStep
 
     Arrays = dict[str, NDArray[Any]]
-
-SCHEMA = 2
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
 def pack(model: Reconstructor, settings: Settings) -> tuple[dict[str, Any], Arrays]:
@@ -101,10 +92,15 @@ def unpack(
     )  # fmt: skip
     networks = config["networks"]
     for stage in ("completion", "refinement"):
-        members = [getattr(architecture, stage)(noisy=False) for _ in range(networks[stage])]
+        members: list[nn.Module] = []
+        for number in range(networks[stage]):  # each has its weights before the next is made
+            network = getattr(architecture, stage)(noisy=False)
+            _load_weights(network, f"{stage}.{number}", arrays)
+            members.append(network)
         setattr(model, stage, members)
         if networks[f"{stage}_diffusion"]:
             network = getattr(architecture, stage)(noisy=True)
+            _load_weights(network, f"{stage}_diffusion", arrays)
             factor = 1 if stage == "completion" else prior.factor
             low, high = config["bounds"][stage]
             layer = ResidualDiffusion(
@@ -112,8 +108,7 @@ def unpack(
                 (low, high), lattice, factor,
             )  # fmt: skip
             setattr(model, f"{stage}_diffusion", layer)
-    for name, network in _networks(model):
-        _load_weights(network, name, arrays)
+    for _, network in _networks(model):
         network.to(device).eval()
     return model
 
@@ -123,87 +118,6 @@ def round_weights(model: Reconstructor) -> None:
     for _, network in _networks(model):
         for parameter in network.parameters():
             parameter.data = parameter.data.half().to(parameter.dtype)
-
-
-def model_hash(config: Mapping[str, Any], arrays: Arrays) -> str:
-    """Return the hash that results carry: of everything that decides them."""
-    digest = hashlib.sha256(json.dumps(config, sort_keys=True, default=str).encode())
-    for name in sorted(arrays):
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
-    return digest.hexdigest()[:16]
-
-
-def write(path: str | Path, config: Mapping[str, Any], arrays: Arrays) -> None:
-    """Write a model directory; it appears whole or not at all.
-
-    Raises
-    ------
-    IncompatibleModel
-        If `path` exists and is not a model directory.
-    """
-    from safetensors.numpy import save
-
-    target = Path(path)
-    if target.exists() and not (target / CONFIG).is_file() and any(target.iterdir()):
-        raise IncompatibleModel(
-            f"{target} exists and is not a model; give another directory for the model."
-        )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        plain = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        # not save_file, whose files only their owner can read
-        (staging / WEIGHTS).write_bytes(save(plain))
-        text = json.dumps({"schema": SCHEMA, **config}, indent=1, sort_keys=True)
-        (staging / CONFIG).write_text(text + "\n", encoding="utf-8")
-        staging.chmod(0o755)
-        _swap(staging, target)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-
-
-def read(path: str | Path) -> tuple[dict[str, Any], Arrays]:
-    """Read a model directory; nothing in it is ever executed.
-
-    Raises
-    ------
-    IncompatibleModel
-        If it is missing, damaged, or of a schema that this version does not know.
-    """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    source = Path(path)
-    if not (source / CONFIG).is_file():
-        raise IncompatibleModel(
-            f"{source} is not a model directory: it has no {CONFIG}. Make one with "
-            "geodiffrecon fit."
-        )
-    try:
-        config = json.loads((source / CONFIG).read_text(encoding="utf-8"))
-        arrays = load_file(source / WEIGHTS)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise IncompatibleModel(
-            f"The model in {source} is damaged ({error}); fit it again or restore it."
-        ) from error
-    schema = config.pop("schema", None)
-    if schema != SCHEMA:
-        raise IncompatibleModel(
-            f"The model in {source} has schema {schema!r}, this version reads "
-            f"schema {SCHEMA}; fit it again or use the version that wrote it."
-        )
-    return config, arrays
-
-
-def _swap(staging: Path, target: Path) -> None:
-    if target.exists():
-        retired = staging.with_name(staging.name + ".old")
-        os.replace(target, retired)
-        os.replace(staging, target)
-        shutil.rmtree(retired, ignore_errors=True)
-    else:
-        os.replace(staging, target)
 
 
 def _networks(model: Reconstructor) -> list[tuple[str, nn.Module]]:
@@ -270,30 +184,54 @@ def _pack_prior(prior: Prior) -> tuple[dict[str, Any], Arrays]:
 def _unpack_prior(meta: Mapping[str, Any], arrays: Arrays) -> Prior:
     completion: GaussianCompletion | None = None
     refinement: ShareRefinement | OffsetRefinement | None = None
+    rows, columns = (int(n) for n in meta["shape"])
+    cells, within = rows * columns, int(meta["factor"]) ** 2
+    calendar = Calendar(**meta["calendar"])
+    regressors = calendar.climatology(np.zeros(1, "datetime64[ns]")).shape[1]
     if "completion" in meta:
         stored = meta["completion"]
-        covariance = arrays.get("prior.covariance")
+        covariance = None
+        if "prior.covariance" in arrays:
+            both = cells * len(stored["lags"])
+            covariance = _array(arrays, "prior.covariance", both, both).astype(np.float64)
         completion = GaussianCompletion(
-            tuple(stored["lags"]), SpaceTimeKernel(**stored["kernel"]), arrays["prior.positions"],
-            None if covariance is None else covariance.astype(np.float64), stored["level"],
+            tuple(stored["lags"]), SpaceTimeKernel(**stored["kernel"]),
+            _array(arrays, "prior.positions", cells, 2), covariance, stored["level"],
         )  # fmt: skip
     if "dispersion" in meta:
-        refinement = ShareRefinement(arrays["prior.shares"], meta["dispersion"])
+        slots = 1 if len(arrays["prior.shares"]) == 1 else calendar.n_slots
+        shares = _array(arrays, "prior.shares", slots, cells, within)
+        refinement = ShareRefinement(shares, meta["dispersion"])
     elif "radius" in meta:
+        known = len(arrays["prior.offsets"][0])
+        colour = None
+        if "prior.offset_colour" in arrays:
+            colour = _array(arrays, "prior.offset_colour", cells, within, within)
         refinement = OffsetRefinement(
-            arrays["prior.offsets"],
-            meta["radius"],
-            arrays["prior.offset_spread"],
-            arrays.get("prior.offset_colour"),
-        )
-    rows, columns = meta["shape"]
+            _array(arrays, "prior.offsets", cells, known, within), meta["radius"],
+            _array(arrays, "prior.offset_spread", cells, within), colour,
+        )  # fmt: skip
     low, high = meta["fine_level"]
+    climatology = Climatology(
+        _array(arrays, "prior.climatology", regressors, cells),
+        _array(arrays, "prior.spread", cells),
+    )
     return Prior(
-        Transform(meta["kind"]), Calendar(**meta["calendar"]), (rows, columns), meta["factor"],
-        Climatology(arrays["prior.climatology"], arrays["prior.spread"]),
-        completion, refinement, arrays["prior.representativeness"], (low, high),
-        meta["point_noise"],
+        Transform(meta["kind"]), calendar, (rows, columns), meta["factor"], climatology,
+        completion, refinement, _array(arrays, "prior.representativeness", rows, columns),
+        (low, high), meta["point_noise"],
     )  # fmt: skip
+
+
+def _array(arrays: Arrays, name: str, *shape: int) -> NDArray[Any]:
+    """Return an array of numbers of a shape, or refuse the model."""
+    found = arrays[name]
+    if found.shape != shape or found.dtype.kind != "f":
+        raise IncompatibleModel(
+            f"{name} of the model has {found.dtype} of shape {found.shape} where numbers of "
+            f"{shape} belong; fit the model again."
+        )
+    return found
 
 
 def calibrations_to_dict(calibrations: Mapping[str, Calibration]) -> dict[str, Any]:

@@ -72,7 +72,8 @@ def compare_command(
     progress: opt.Progress = opt.Form.TERMINAL,
 ) -> None:
     """Compare this system with its layers and its rivals on one's own history."""
-    with session(progress) as run:
+    reads, writes = (history, *(external or ())), (json_file, report, markdown)
+    with session(progress, reads=reads, writes=writes) as run:
         refuse_points(history)
         refuse_model(history)
         protocol = _protocol(patterns, missing, masks, samples, max_minutes, seed)

@@ -53,7 +53,7 @@ def bin_points_command(
     progress: opt.Progress = opt.Form.TERMINAL,
 ) -> None:
     """Bin points into cells and time steps."""
-    with session(progress) as run:
+    with session(progress, reads=(points, like), writes=(out,)) as run:
         from ..binning import bin_points
         from ..points import read_points
         from ..zones import remarks

@@ -93,7 +93,8 @@ def map_command(
 
     Example: geodiffrecon map soil.gpkg --value zinc --out zinc/
     """
-    with session(progress) as run:
+    reads, writes = (observations, like, clip, at, zones, weights, *(covariates or ())), (out,)
+    with session(progress, reads=reads, writes=writes) as run:
         drawable = find_spec("matplotlib") is not None
         if formats == ",".join(FORMATS) and not drawable:
             formats = "geotiff,netcdf"

@@ -25,7 +25,7 @@ def demo_command(
     progress: opt.Progress = opt.Form.TERMINAL,
 ) -> None:
     """Map simulated stations and compare with the truth."""
-    with session(progress) as run:
+    with session(progress, writes=(out,)) as run:
         from ..demo import run_demo
         from .mapping import removed_if_empty
 

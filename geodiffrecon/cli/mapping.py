@@ -96,7 +96,8 @@ def reconstruct_command(
     progress: opt.Progress = opt.Form.TERMINAL,
 ) -> None:
     """Make complete fine maps of sparse observations."""
-    with session(progress) as run:
+    reads, writes = (obs, model, at, zones, weights, *(external or ())), (out,)
+    with session(progress, reads=reads, writes=writes) as run:
         files = _files(out, formats, split_time, max_bands)
         districts = Districts.of(zones, weights)
         from ..loading import load

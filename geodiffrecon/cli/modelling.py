@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import InvalidParameter
 from ..files.kinds import holds_points
 from ..rows import RowChoice
 from . import options as opt
@@ -99,8 +98,11 @@ def fit_command(
     progress: opt.Progress = opt.Form.TERMINAL,
 ) -> None:
     """Learn a model from fine maps of the past, or from stations alone."""
-    with session(progress) as run:
-        _check_target(model)
+    reads, writes = (history, pretrain, *(external or ())), (model, quality)
+    with session(progress, reads=reads, writes=writes) as run:
+        from ..archive import check_target
+
+        check_target(model)
         recipe = Recipe(
             kind.value if kind else None, until, external, country, preset, max_minutes, seed,
             device.value, pretrain, variable, negative.value if negative else "keep",
@@ -192,14 +194,3 @@ def _fit_complete(run: Session, cube: Any, recipe: Recipe, aggregation: str) -> 
         country=recipe.country, max_minutes=recipe.max_minutes,
         progress=run.progress, log=run.log,
     )  # fmt: skip
-
-
-def _check_target(model: Path) -> None:
-    """Refuse a directory that the model cannot replace before hours are spent."""
-    taken: Any = model.is_file() or (
-        model.is_dir() and not (model / "config.json").is_file() and any(model.iterdir())
-    )
-    if taken:
-        raise InvalidParameter(
-            f"{model} exists and is not a model; give another directory with --model."
-        )

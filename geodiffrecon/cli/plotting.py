@@ -79,7 +79,7 @@ def plot_command(
     progress: opt.Progress = opt.Form.TERMINAL,
 ) -> None:
     """Draw maps side by side, as surfaces, or beside what a model makes of hidden cells."""
-    with session(progress) as run:
+    with session(progress, reads=(result, truth, points), writes=(out,)) as run:
         from ..picture import check_matplotlib
 
         check_matplotlib()

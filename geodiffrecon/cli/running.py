@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ..errors import Cancelled, GeoDiffReconError
+from ..outputs import check_targets, spared
 from ..progress import JsonReporter, TerminalReporter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
 FAILED, CANCELLED = 1, 130
 DEBUG = "GEODIFFRECON_DEBUG"
@@ -71,13 +73,17 @@ class Session:
 
 
 @contextmanager
-def session(form: str) -> Iterator[Session]:
+def session(
+    form: str, *, reads: Sequence[Path | None] = (), writes: Sequence[Path | None] = ()
+) -> Iterator[Session]:
     """Run the body of a command; every way that it can end becomes an exit code.
 
     Parameters
     ----------
     form : {"terminal", "json"}
         Form of the reports.
+    reads, writes : sequence of Path or None
+        Its inputs, which no output may replace, and its outputs, which are tried at once.
 
     Raises
     ------
@@ -86,8 +92,10 @@ def session(form: str) -> Iterator[Session]:
     """
     run = Session(json=form == "json")
     debug = bool(os.environ.get(DEBUG))
-    with _signals(run), _quiet_libraries(debug):
+    inputs, outputs = ([path for path in paths if path is not None] for paths in (reads, writes))
+    with _signals(run), _quiet_libraries(debug), spared(inputs):
         try:
+            check_targets(inputs, outputs)
             yield run
         except (KeyboardInterrupt, Cancelled):
             run.cancel()

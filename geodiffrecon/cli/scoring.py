@@ -84,7 +84,8 @@ def evaluate_command(
     progress: opt.Progress = opt.Form.TERMINAL,
 ) -> None:
     """Score a model on frames or at stations that it has not seen."""
-    with session(progress) as run:
+    reads, writes = (history, model, *(external or ())), (json_file, report)
+    with session(progress, reads=reads, writes=writes) as run:
         from ..loading import load
         from ..stations.model import StationDiffRecon
 

@@ -323,7 +323,7 @@ class StationDiffRecon(OfVariable):
 
     def save(self, path: str | Path) -> None:
         """Write the model directory, whole or not at all."""
-        from ..store import write
+        from ..archive import write
 
         self._fitted()
         write(path, self._config, self._arrays)
@@ -346,7 +346,7 @@ class StationDiffRecon(OfVariable):
 
     @classmethod
     def _from_parts(cls, config: dict[str, Any], arrays: dict[str, Any], device: str) -> Self:
-        from ..store import model_hash
+        from ..archive import model_hash
         from . import store
 
         torch_device(device)
@@ -455,7 +455,7 @@ class StationDiffRecon(OfVariable):
 
     def _seal(self) -> None:
         """Fix JSON and hash, so that the model in memory is the one that is saved."""
-        from ..store import model_hash
+        from ..archive import model_hash
         from . import store
 
         self.version = __version__

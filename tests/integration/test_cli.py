@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from geodiffrecon.cf import read_netcdf
+from geodiffrecon.loading import load
 
 from .conftest import UNTIL, command, geodiffrecon, surroundings
 
@@ -264,7 +265,8 @@ def test_fit_makes_a_model_that_reconstruct_can_use(small, tmp_path):
     )  # fmt: skip
     assert ended.result["outputs"] == [str(model)]
     assert ended.result["end"] <= "2023-09-30T16:00:00Z"
-    assert sorted(path.name for path in model.iterdir()) == ["config.json", "model.safetensors"]
+    names = sorted(path.name for path in model.iterdir())
+    assert names == ["config.json", f"model-{load(model).model_hash}.safetensors"]
     request = ["reconstruct", small.points, "--model", model, "--out", tmp_path / "maps"]
     assert geodiffrecon(*request, *PERIOD).code == 0
 
@@ -275,4 +277,4 @@ def test_fit_does_not_train_for_a_folder_that_it_may_not_replace(small, tmp_path
     options = ["--factor", 4, "--aggregation", "mean", "--model", tmp_path / "letters"]
     ended = geodiffrecon("fit", small.history, *options)
     assert ended.code == 1
-    assert "letters exists and is not a model" in ended.err
+    assert "letters holds a.txt" in ended.err

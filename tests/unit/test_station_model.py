@@ -21,6 +21,7 @@ from station_worlds import (
     world,
 )
 
+from geodiffrecon import archive
 from geodiffrecon.covariates import Covariates
 from geodiffrecon.cube import make_cube
 from geodiffrecon.errors import (
@@ -323,14 +324,11 @@ def test_info_says_what_the_model_is(model):
 
 
 def spoilt(saved, folder, change):
-    target = folder / "spoilt.gdr"
-    target.mkdir()
-    for path in saved.iterdir():
-        (target / path.name).write_bytes(path.read_bytes())
-    config = json.loads((target / "config.json").read_text())
+    """A model directory whose settings were changed by one who knows how hashes are made."""
+    config, arrays = archive.read(saved)
     change(config)
-    (target / "config.json").write_text(json.dumps(config))
-    return target
+    archive.write(folder / "spoilt.gdr", config, arrays)
+    return folder / "spoilt.gdr"
 
 
 def test_damaged_models_are_refused_in_one_sentence(saved, tmp_path):
@@ -342,7 +340,7 @@ def test_damaged_models_are_refused_in_one_sentence(saved, tmp_path):
     (tmp_path / "spoilt.gdr").rename(tmp_path / "one.gdr")
     with pytest.raises(IncompatibleModel, match="does not fit its settings"):
         load(spoilt(saved, tmp_path, lambda config: config["settings"].update(width=32)))
-    weights = tmp_path / "one.gdr" / "model.safetensors"
+    (weights,) = (tmp_path / "one.gdr").glob("model-*.safetensors")
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(IncompatibleModel, match="is damaged"):
         load(tmp_path / "one.gdr")
