@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -271,15 +272,31 @@ class Moved:
     cells: Callable[[Array], Array]
 
     def mean(self, told: Array) -> Array:
-        """Return the mean (m,) that a mean in closed form becomes."""
-        change = self.after.mean(axis=0) - self.before.mean(axis=0)
-        return np.maximum(told + self.cells(change), self.floor)
+        """Return the mean (m,) that a mean in closed form becomes.
+
+        The highest and the lowest draw are left out: how far they move is chance. Amounts that fall
+        do so in proportion, and stay above the least value.
+        """
+        before, after = (draws.mean(axis=0) for draws in self._inner)
+        change = self.cells(after - before)
+        if not np.isfinite(self.floor):
+            return np.asarray(told + change)
+        above, left = before - self.floor, after - self.floor
+        share = np.divide(left, above, out=np.ones_like(above), where=above > 0)
+        fallen = self.floor + (told - self.floor) * self.cells(share)
+        return np.asarray(np.where(change < 0, fallen, told + change))
 
     def std(self, told: Array) -> Array:
         """Return the standard deviation (m,), in the proportion of the draws' own."""
-        before, after = self.before.std(axis=0), self.after.std(axis=0)
+        before, after = (draws.std(axis=0) for draws in self._inner)
         ratio = np.divide(after, before, out=np.ones_like(before), where=before > 0)
         return np.asarray(told * self.cells(ratio))
+
+    @cached_property
+    def _inner(self) -> tuple[Array, Array]:
+        """Draws of every node without the highest and the lowest, before and after."""
+        before, after = (np.sort(draws, axis=0)[1:-1] for draws in (self.before, self.after))
+        return before, after
 
     def quantiles(self, told: dict[str, Array], levels: dict[str, float]) -> dict[str, Array]:
         """Return quantiles (m,) by name; they do not cross."""
