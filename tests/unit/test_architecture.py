@@ -20,7 +20,8 @@ ORDER = """
     calibration metrics gate fields standings paper_tables consistency
     schedule diffusion samplers networks tiling series units presets architecture stages training
     core conditioning assembly chance reconstruction evidence rehearsal residuals
-    summary variable outputs lesson fitting archive store forecast tasks scores model stations loading
+    summary variable outputs lesson fitting archive store forecast tasks scores model stations
+    loading
     rivals validation contenders journal comparison
     cf geotiff atmosphere synthetic
     sampling picture marks charts surfaces report
