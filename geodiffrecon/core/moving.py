@@ -36,6 +36,7 @@ COUNTED = 32  # draws that statistics are made of
 TOGETHER = 8  # draws that pass the network at once; fixed, so that results do not depend on memory
 LARGEST = 64  # nodes a side, and cells of a window
 DOUBT = 4.0  # how fast the core is trusted less outside what it was taught on
+OUTERMOST = 3.0  # spreads, to which the core may move a draw
 FEWEST = 4  # readings that the core needs
 NEAR = 0.75  # of a node's width, within which a reading belongs to it
 
@@ -129,7 +130,9 @@ class Mover:
                 found[low : low + TOGETHER, *window] += weight * change
                 total[window] += weight
             found[low : low + TOGETHER] /= total
-        return self.strength * found.reshape(r.shape)
+        # no draw goes further out than draws do: a logarithm would make a monster of it
+        most = np.maximum(np.abs(r), OUTERMOST)
+        return np.asarray(np.clip(r + self.strength * found.reshape(r.shape), -most, most) - r)
 
     def _inside(self, window: tuple[slice, slice], r: Array, white: Array) -> Array:
         """Return the change (K, rows, cols) of draws in a window."""

@@ -28,7 +28,7 @@ from geodiffrecon.core.cases import (
     scene_of,
     simulated_case,
 )
-from geodiffrecon.core.context import MAPS, NUMBERS, context_of
+from geodiffrecon.core.context import MAPS, NUMBERS, Context, context_of
 from geodiffrecon.core.fields import simulate
 from geodiffrecon.core.moving import Moved, Nodes, mover, trust
 from geodiffrecon.core.network import CoreNetwork
@@ -299,3 +299,20 @@ def test_too_few_readings_are_left_to_the_belief() -> None:
     truth = np.random.default_rng(0).normal(size=(8, 8))
     field, on = believed(Scene(truth, truth.ravel()[[3, 20, 41]], np.array([3, 20, 41])))
     assert mover(field, on.sites, Nodes.of((8, 8)), strength=None) is None
+
+
+def test_no_draw_is_moved_further_out_than_draws_are() -> None:
+    from geodiffrecon.core.moving import OUTERMOST, Mover
+
+    rng = np.random.default_rng(0)
+    case = simulated_case(rng, 16)
+    wild = stirred()
+    with torch.no_grad():
+        for values in wild.last.parameters():
+            values *= 50
+    context = Context(case.maps, case.numbers, case.location.ravel(), case.scale.ravel())
+    start = rng.standard_normal((3, 256))
+    start[0, 0] = 5.0
+    moved_by = Mover(wild, context, (16, 16), 1.0).change(start, lambda k, s: np.zeros((16, 16)))
+    assert np.abs(moved_by).max() > 1
+    assert (np.abs(start + moved_by) <= np.maximum(np.abs(start), OUTERMOST) + 1e-9).all()
