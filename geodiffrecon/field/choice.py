@@ -172,7 +172,9 @@ def _trials(readings: Readings, columns: Array, sills: Sequence[float | None]) -
     if readings.sites.days is not None:
         memories = _memories(readings.sites)
         chosen = _first_dates(readings.sites, JOINT)
-        timed = [replace(c, memory=m) for c in _leaders(tried, columns.shape[1]) for m in memories]
+        leaders = _leaders(tried, columns.shape[1])
+        leaders += [replace(c, trend=1.0) for c in leaders if not c.trend]  # dates tell it together
+        timed = [replace(c, memory=m) for c in leaders for m in memories]
         few = readings[chosen]
         tried = _scored(timed, sills, few, columns[chosen], [np.arange(len(few))], extent)
     count = 6 if len(readings) <= 200 else 4 if len(readings) <= JOINT else 3

@@ -116,12 +116,14 @@ def test_no_layer_shows_the_cells_of_the_raster(tmp_path):
     truth = np.exp(smooth(64))
     path = written(tmp_path / "c.tif", pooled(truth, 4)[None])
     maps = gdr.interpolate(path, resolution=1000)
-    for name in ("value", "value_std", "value_q05", "value_q95"):
+    for name, most in (
+        ("value", 1.1), ("value_std", 1.3), ("value_q05", 1.1), ("value_q95", 1.1),
+    ):  # fmt: skip
         layer = maps[name].values.astype(np.float64)
         for steps in (np.abs(np.diff(layer, axis=1)), np.abs(np.diff(layer, axis=0)).T):
             border = steps[:, 3::4].mean()
             inside = np.delete(steps, np.s_[3::4], axis=1).mean()
-            assert border < 1.15 * inside, name
+            assert border < most * inside, name
 
 
 def test_dates_of_a_raster_are_split_each_by_itself(tmp_path):
