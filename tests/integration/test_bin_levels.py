@@ -116,7 +116,7 @@ def test_one_level_can_be_asked_for_and_netcdf_stays_one(points, tmp_path):
     [
         ("rasters", 1, ["factor of 1", "--factor 4"]),
         ("cube.tif", 3, ["'cube.tif'", ".nc", "folder"]),
-        ("points.csv", 3, ["'points.csv'", "folder"]),
+        ("points.csv", 3, ["points.csv", "given twice"]),
     ],
 )
 def test_what_cannot_be_written_is_one_sentence(points, tmp_path, out, factor, words):
