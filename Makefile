@@ -53,10 +53,10 @@ PRETRAINED ?= out/pretrained
 TEACH := $(BIN)/python -m geodiffrecon.core.teach $(PRETRAINED)
 pretrained: $(STAMP)
 	$(TEACH)/completion --simulate 3 --validation 2
-	$(TEACH)/completion --simulate 75 & $(TEACH)/completion --minutes 48 && wait
+	$(TEACH)/completion --simulate 45 & $(TEACH)/completion --minutes 48 && wait
 	$(TEACH)/refinement --stage refinement --simulate 4 --validation 4
-	$(TEACH)/refinement --stage refinement --simulate 40 & \
-	  $(TEACH)/refinement --stage refinement --minutes 35 \
+	$(TEACH)/refinement --stage refinement --simulate 18 & \
+	  $(TEACH)/refinement --stage refinement --minutes 30 \
 	  --start $(PRETRAINED)/completion/completion_0.safetensors && wait
 	cp $(PRETRAINED)/completion/completion_0.safetensors geodiffrecon/core/completion.safetensors
 	cp $(PRETRAINED)/refinement/refinement_0.safetensors geodiffrecon/core/refinement.safetensors
