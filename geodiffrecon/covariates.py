@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from .axes import CFAxes, crs_of, dataset_box, lattice
-from .errors import GridMismatch, InvalidParameter, InvalidTime, MissingColumn, UnreadableFile
+from .errors import GridMismatch, InvalidParameter, InvalidTime, MissingColumn
 from .files.kinds import is_netcdf
 from .files.layouts import MOST_CLASSES, categories, classes_of, too_many_classes
+from .files.local import local_file
 from .files.netcdf import damaged, decoded, open_raw
 from .files.quality import blank_codes
 from .files.times import cf_times
@@ -21,6 +21,7 @@ from .stamps import utc_stamps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     import xarray as xr
     from numpy.typing import NDArray
@@ -128,9 +129,7 @@ def open_covariates(path: str | Path, *, tz: str | None = None) -> Covariates:
     UnreadableFile, MissingColumn, InvalidTime, InvalidParameter
         One sentence that says what to do.
     """
-    path = Path(path)
-    if not path.exists():
-        raise UnreadableFile(f"{path} does not exist; check the path of the external features.")
+    path = local_file(path, "the external features")
     if is_netcdf(path):
         return _from_netcdf(path)
     return _from_csv(path, tz)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from .columns import floats, require
 from .delimited import WKT_NAMES, TextTable
 from .errors import InvalidParameter, MissingColumn, UnreadableFile
+from .files.local import local_file
 from .frames import FrameTable
 from .geometries import positions, text_positions
 from .vectors import VectorTable
@@ -190,8 +191,7 @@ def open_table(path: Path, layer: str | None = None) -> Table:
     InvalidParameter
         If the file has layers and none is named, or none and one is named.
     """
-    if not path.exists():
-        raise UnreadableFile(f"{path} does not exist; check the path of the points file.")
+    path = local_file(path, "the points file")
     suffixes = {suffix.lower() for suffix in path.suffixes[-2:]}
     if is_flat(path) and layer is not None:
         raise InvalidParameter(f"{path.name} has no layers; leave out --layer.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..files.kinds import holds_points, is_zarr
+from ..files.local import local_file
 from ..rows import RowChoice
 from . import options as opt
 from .choosing import chosen, reads_rows
@@ -103,11 +104,9 @@ def _demo_lines(made: "Demo", out: Path) -> list[str]:
 
 
 def _description(path: Path, variable: str | None, wanted: PointOptions) -> dict[str, Any]:
-    from ..errors import UnreadableFile
     from .describing import describe_table
 
-    if not path.exists():
-        raise UnreadableFile(f"{path} does not exist; check the path.")
+    path = local_file(path)
     if path.is_dir() and not is_zarr(path):
         if not (path / "config.json").is_file():
             path = result_file(path)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..errors import InvalidParameter, InvalidTime, MissingColumn, MissingCRS, UnreadableFile
+from ..errors import InvalidParameter, InvalidTime, MissingColumn, MissingCRS
 from ..files.kinds import holds_points, is_netcdf
+from ..files.local import local_file
 from ..rows import RowChoice
 from . import options as opt
 from .choosing import reads_rows
@@ -245,8 +246,7 @@ def _own_netcdf(path: Path) -> "xr.Dataset | None":
 
     from ..files.netcdf import damaged, open_netcdf, open_raw
 
-    if not path.exists():
-        raise UnreadableFile(f"{path} does not exist; check the path.")
+    path = local_file(path)
     try:
         with open_raw(path) as stored:
             name = str(stored.attrs.get("value"))

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import InvalidTime, MissingColumn, MissingCRS, UnreadableFile
+from ..errors import InvalidTime, MissingColumn, MissingCRS
 from ..words import agreed
 from .kinds import is_netcdf
 from .layouts import classes_of
+from .local import local_file
 from .netcdf import open_raw, packing, pick_variable, stored
 from .rasters import Bands, chosen_bands, open_raster, place_of, subdataset, thematic
 from .times import REMEDY, band_times, cf_times, given_times, parse_times, scalar_time, times_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
@@ -110,9 +111,7 @@ def open_source(
     UnreadableFile, MissingColumn, MissingCRS, GridMismatch, InvalidTime, InvalidParameter
         One sentence that says what to do.
     """
-    path = Path(path)
-    if not path.exists():
-        raise UnreadableFile(f"{path} does not exist; check the path of the file.")
+    path = local_file(path)
     times = parse_times(times) if isinstance(times, str) else times
     given = None if times is None else given_times(times)
     opened = _netcdf_source if is_netcdf(path) else _raster_source

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import InvalidParameter, MissingCRS, NoObservations, UnreadableFile
 from ..files.layer import open_layer
+from ..files.local import local_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,8 +66,7 @@ def polygons(source: Any, crs: CRS | None, *, option: str) -> gpd.GeoDataFrame:
 def _read(path: Path, option: str) -> gpd.GeoDataFrame:
     import geopandas
 
-    if not path.exists():
-        raise UnreadableFile(f"{path} does not exist; check the path of {option}.")
+    path = local_file(path, option)
     try:
         if path.suffix.lower() in {".parquet", ".geoparquet", ".pq"}:
             return geopandas.read_parquet(path)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..columns import floats
-from ..errors import InvalidParameter, NoObservations, UnreadableFile
+from ..errors import InvalidParameter, NoObservations
 from ..files.kinds import holds_points
+from ..files.local import local_file
 from ..files.quality import blank_codes
 from ..files.sources import needs_crs, needs_times, open_source
 from ..frames import FrameTable
@@ -132,9 +133,7 @@ def read_survey(data: Any, columns: Columns) -> Survey:
         One sentence that says what to do.
     """
     if isinstance(data, str | Path):
-        path = Path(data)
-        if not path.exists():
-            raise UnreadableFile(f"{path} does not exist; check the path of the file.")
+        path = local_file(data)
         if not holds_points(path):
             return _of_raster(path, columns)
         return _of_points(open_table(path, columns.choice.layer), columns)
