@@ -12,11 +12,11 @@ from .axes import CFAxes, crs_of, dataset_box, lattice
 from .errors import GridMismatch, InvalidParameter, InvalidTime, MissingColumn
 from .files.kinds import is_netcdf
 from .files.layouts import MOST_CLASSES, categories, classes_of, too_many_classes
-from .files.local import local_file
 from .files.netcdf import damaged, decoded, open_raw
 from .files.quality import blank_codes
 from .files.times import cf_times
 from .grid import NestedGrid
+from .local import local_file
 from .stamps import utc_stamps
 
 if TYPE_CHECKING:

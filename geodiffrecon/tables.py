@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from .columns import floats, require
 from .delimited import WKT_NAMES, TextTable
 from .errors import InvalidParameter, MissingColumn, UnreadableFile
-from .files.local import local_file
 from .frames import FrameTable
 from .geometries import positions, text_positions
+from .local import local_file
 from .vectors import VectorTable
 
 if TYPE_CHECKING:

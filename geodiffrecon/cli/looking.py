@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..files.kinds import holds_points, is_zarr
-from ..files.local import local_file
+from ..local import local_file
 from ..rows import RowChoice
 from . import options as opt
 from .choosing import chosen, reads_rows

@@ -10,7 +10,7 @@ import typer
 
 from ..errors import InvalidParameter, InvalidTime, MissingColumn, MissingCRS
 from ..files.kinds import holds_points, is_netcdf
-from ..files.local import local_file
+from ..local import local_file
 from ..rows import RowChoice
 from . import options as opt
 from .choosing import reads_rows

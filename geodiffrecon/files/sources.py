@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import InvalidTime, MissingColumn, MissingCRS
+from ..local import local_file
 from ..words import agreed
 from .kinds import is_netcdf
 from .layouts import classes_of
-from .local import local_file
 from .netcdf import open_raw, packing, pick_variable, stored
 from .rasters import Bands, chosen_bands, open_raster, place_of, subdataset, thematic
 from .times import REMEDY, band_times, cf_times, given_times, parse_times, scalar_time, times_from

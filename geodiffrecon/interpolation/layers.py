@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import InvalidParameter, MissingCRS, NoObservations, UnreadableFile
 from ..files.layer import open_layer
-from ..files.local import local_file
+from ..local import local_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,11 +11,11 @@ import numpy as np
 from ..columns import floats
 from ..errors import InvalidParameter, NoObservations
 from ..files.kinds import holds_points
-from ..files.local import local_file
 from ..files.quality import blank_codes
 from ..files.sources import needs_crs, needs_times, open_source
 from ..frames import FrameTable
 from ..grid import NestedGrid
+from ..local import local_file
 from ..points import points_of
 from ..rows import RowChoice, read_rows
 from ..tables import open_table

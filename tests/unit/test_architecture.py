@@ -14,7 +14,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 # A module imports only from its left.
 ORDER = """
-    errors words limits progress field memory allocator device calendar zones columns stamps where
+    errors local words limits progress field memory allocator device calendar zones columns stamps
+    where
     geometries delimited vectors frames tables rows steps axes files grid points periods cube
     binning history covariates trips published features scaling windows noise priors
     calibration metrics gate fields standings paper_tables consistency

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 import geodiffrecon as gdr
 from geodiffrecon.cli import app
 from geodiffrecon.errors import GeoDiffReconError
-from geodiffrecon.files.local import local_file
+from geodiffrecon.local import local_file
 
 SOURCE = "<SourceFilename>/etc/passwd</SourceFilename>"
 RASTER = f'<VRTDataset rasterXSize="2" rasterYSize="2">{SOURCE}</VRTDataset>'

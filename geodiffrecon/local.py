@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ..errors import UnreadableFile
+from .errors import UnreadableFile
 
 NETWORK = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # more letters than a drive of Windows has
 # What begins a file that only says where the data are: virtual rasters and tables, web services.
