@@ -15,6 +15,7 @@ from .files.quality import blank_codes
 from .files.record import record_of
 from .files.sources import MapSource, needs_crs, needs_times, open_source
 from .grid import NestedGrid
+from .memory import check_read
 from .progress import silent
 from .words import agreed
 
@@ -295,6 +296,8 @@ def _cube(
     notes.extend(record.notes)
     progress(0, 1, "reading maps")
     rows, cols = (slice(*part) for part in window)
+    steps = max(int(numbers[-1] - numbers[0]) + 1, len(numbers))
+    check_read(source.name, steps, (rows.stop - rows.start, cols.stop - cols.start))
     values = source.read(rows, cols)
     n_obs = None if source.read_n_obs is None else source.read_n_obs(rows, cols)
     notes.extend(blank_codes(values, source.name, packing=source.packing))

@@ -6,6 +6,7 @@ from .errors import MemoryEstimateExceeded
 
 SHARE = 0.8  # of the free memory that an estimate may reach
 BYTES = 8
+COPIES = 2  # of what is read that exist at once
 STATISTICS = 8  # arrays of one map's size that exist at once
 
 
@@ -25,6 +26,24 @@ def check_maps(frames: int, shape: tuple[int, int], draws: int) -> None:
             f"{frames} maps of {rows} x {columns} cells with {draws} draws kept need about "
             f"{needed / 2**30:.1f} GiB and {free / 2**30:.1f} GiB are free; take fewer "
             "times at once (--time FROM TO) or fewer draws (--samples)."
+        )
+
+
+def check_read(name: str, frames: int, shape: tuple[int, int]) -> None:
+    """Refuse to read maps that would not fit into the free memory.
+
+    Raises
+    ------
+    MemoryEstimateExceeded
+        With the estimate, the free memory, and what to reduce.
+    """
+    needed = frames * shape[0] * shape[1] * BYTES * COPIES
+    free = free_memory()
+    if free and needed > SHARE * free:
+        raise MemoryEstimateExceeded(
+            f"{name!r} is {frames:,} maps of {shape[0]} x {shape[1]} cells from its first time to "
+            f"its last, which need about {needed / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are "
+            "free; cut a part out first, and look at the times (geodiffrecon info)."
         )
 
 

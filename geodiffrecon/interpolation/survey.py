@@ -16,6 +16,7 @@ from ..files.sources import needs_crs, needs_times, open_source
 from ..frames import FrameTable
 from ..grid import NestedGrid
 from ..local import local_file
+from ..memory import check_read
 from ..points import points_of
 from ..rows import RowChoice, read_rows
 from ..tables import open_table
@@ -224,6 +225,7 @@ def _of_raster(path: Path, columns: Columns) -> Survey:
         needs_times(source, path)
     grid = NestedGrid(box, 1)
     rows, cols = grid.shape
+    check_read(source.name, source.count, (rows, cols))
     maps = source.read(slice(0, rows), slice(0, cols)).astype(np.float64)  # (T, rows, cols)
     coded = blank_codes(maps, source.name, packing=source.packing)
     step, row, col = np.nonzero(np.isfinite(maps))

@@ -2,6 +2,7 @@
 
 import os
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -72,3 +73,37 @@ def test_ordinary_files_and_folders_pass(tmp_path):
     assert local_file(str(tmp_path)) == tmp_path
     with pytest.raises(GeoDiffReconError, match="check the path of the polygons"):
         local_file(tmp_path / "none", "the polygons")
+
+
+def declared(path, steps, side, seconds):
+    """A small file that declares `steps` maps of side × side cells, `seconds` apart."""
+    import netCDF4
+
+    with netCDF4.Dataset(path, "w") as made:
+        for name, size in (("time", steps), ("lat", side), ("lon", side)):
+            made.createDimension(name, size)
+        for name, units in (("lat", "degrees_north"), ("lon", "degrees_east")):
+            axis = made.createVariable(name, "f8", (name,))
+            axis[:] = np.linspace(1, 60, side)
+            axis.units = units
+        time = made.createVariable("time", "f8", ("time",))
+        time[:] = seconds
+        time.units = "seconds since 2020-01-01"
+        chunk = (1, min(side, 400), min(side, 400))
+        made.createVariable("v", "f4", ("time", "lat", "lon"), zlib=True, chunksizes=chunk)
+        if side < 100:
+            made["v"][:] = np.random.default_rng(0).random((steps, side, side))
+    return path
+
+
+def test_memory_is_estimated_before_it_is_spent(tmp_path):
+    huge = declared(tmp_path / "huge.nc", 3000, 4000, np.arange(3000) * 86400.0)
+    gaps = declared(tmp_path / "gaps.nc", 3, 8, [0, 1, 1e9])
+    assert max(huge.stat().st_size, gaps.stat().st_size) < 200_000
+    for read in (
+        lambda: gdr.open_history(huge, crs="EPSG:4326", factor=4),
+        lambda: gdr.interpolate(huge, crs="EPSG:4326"),
+        lambda: gdr.open_history(gaps, crs="EPSG:4326", factor=4),
+    ):
+        with pytest.raises(GeoDiffReconError, match="GiB are free"):
+            read()
